@@ -1,0 +1,1 @@
+"""The default configuration, shipped with the package as ``default.yaml``."""

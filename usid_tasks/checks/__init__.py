@@ -1,0 +1,1 @@
+"""Validation rules: pure functions over parsed records, listed explicitly in one registry."""
