@@ -1,0 +1,1 @@
+"""Prefect flows: thin, around the same functions that the command line calls."""

@@ -1,0 +1,1 @@
+"""The commands of ``usid``, one module each; everything heavy is imported when one runs."""

@@ -1,0 +1,222 @@
+"""One h5USID file to one Zarr store: read, judged, written, read back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zlib import crc32
+
+from usid_tasks.chunks import BlockLimits
+from usid_tasks.errors import NoMainDatasetError, UnreadableDataError
+from usid_tasks.mains import Main
+from usid_tasks.model import Finding, Outcome, Severity
+from usid_tasks.readback import check_cells
+from usid_tasks.receipts import MainRecord
+from usid_tasks.settings import Settings
+from usid_tasks.stores.zarr import StoreOptions, WrittenArray, write_store
+from usid_tasks.tree import Node, Tree, build_tree
+from usid_tasks.usid import UsidFile, read_usid
+from usid_tasks.validate import findings_of, thresholds_from
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one file, before anything is published."""
+
+    outcome: Outcome
+    reason: str
+    findings: tuple[Finding, ...]
+    arrays: Mapping[str, WrittenArray]
+    mains: tuple[MainRecord, ...]
+
+
+def limits_of(settings: Settings) -> BlockLimits:
+    """Return the limits on blocks that the settings give."""
+    read = settings.read
+    return BlockLimits(read.block_min, read.block_max, read.block_target)
+
+
+def options_of(settings: Settings) -> StoreOptions:
+    """Return how a store is written under the settings."""
+    convert = settings.convert
+    return StoreOptions(
+        chunk_bytes=convert.chunk,
+        shard_bytes=convert.shard_max,
+        codec=convert.codec,
+        level=convert.codec_level,
+        threads=convert.threads,
+        limits=limits_of(settings),
+    )
+
+
+def _tables_of(main: Main) -> set[str]:
+    return {
+        path
+        for side in (main.position, main.spectroscopic)
+        for path in (side.indices_path, side.values_path)
+    }
+
+
+def select_mains(tree: Tree, wanted: Sequence[str]) -> Tree:
+    """Return the tree with only the named Main datasets, their tables and the groups above.
+
+    Raises
+    ------
+    NoMainDatasetError
+        If one of them is no sound Main dataset of the file.
+    """
+    mains = {node.hdf5_path: node for node in tree.nodes.values() if node.main is not None}
+    paths = {"/" + path.strip("/") for path in wanted}
+    for path in sorted(paths - set(mains)):
+        raise NoMainDatasetError(
+            f"{tree.file.path}:{path}",
+            f"no sound Main dataset; there are {', '.join(mains) or 'none'}",
+            "Choose one of these, or run usid validate on the file.",
+        )
+    kept = set(paths)
+    for path in paths:
+        main = mains[path].main
+        assert main is not None, "only Main datasets were chosen"
+        kept |= _tables_of(main)
+
+    def is_kept(node: Node) -> bool:
+        prefix = node.hdf5_path.rstrip("/") + "/"
+        return node.hdf5_path in kept or any(path.startswith(prefix) for path in kept)
+
+    return Tree(tree.file, {path: node for path, node in tree.nodes.items() if is_kept(node)})
+
+
+def _unreadable(error: UnreadableDataError, file: str) -> Finding:
+    return Finding(
+        "F2", Severity.ERROR, file, error.dataset, error.what,
+        "values that HDF5 can read and decode", error.remedy, "HDF5",
+    )  # fmt: skip
+
+
+def _without(tree: Tree, dataset: str) -> Tree:
+    nodes = {path: node for path, node in tree.nodes.items() if node.hdf5_path != dataset}
+    return Tree(tree.file, nodes)
+
+
+def _main_records(
+    usid_file: UsidFile, tree: Tree, findings: Sequence[Finding]
+) -> tuple[MainRecord, ...]:
+    errors: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            errors.setdefault(finding.path, []).append(f"{finding.id}: {finding.found}")
+    stored = {node.hdf5_path: node for node in tree.nodes.values() if node.main is not None}
+    records = []
+    for path, candidate in usid_file.record.candidates.items():
+        node = stored.get(path)
+        if node is None:
+            tables = [table.dataset.path for table in candidate.ancillaries.values()]
+            reasons = [reason for place in (path, *tables) for reason in errors.get(place, [])]
+            reason = "; ".join(dict.fromkeys(reasons)) or "not asked for"
+            outcome = Outcome.FAILED if reasons else Outcome.NOT_USID
+            if reasons:
+                records.append(MainRecord(path=path, outcome=outcome, reason=reason))
+            continue
+        main = node.main
+        assert main is not None, "stored nodes of candidates are Main datasets"
+        arrays = [v for v in node.variables.values() if v.attrs.get("usid_role") == "main"]
+        records.append(
+            MainRecord(
+                path=path,
+                outcome=Outcome.DONE,
+                quantity=main.quantity,
+                units=main.units,
+                dtype=str(candidate.dataset.dtype),
+                dims=arrays[0].dims,
+                shape=main.shape,
+            )
+        )
+    return tuple(records)
+
+
+def convert_to(
+    path: Path,
+    folder: Path,
+    *,
+    settings: Settings,
+    datasets: Collection[str] = (),
+    advance: Callable[[int], None] = lambda _: None,
+    begin: Callable[[int], None] = lambda _: None,
+) -> Converted:
+    """Convert one file into a folder that does not exist yet, and verify it.
+
+    Parameters
+    ----------
+    path, folder
+        The source, and the store to make. No store is made where no Main dataset is sound.
+    settings
+        The merged configuration.
+    datasets
+        Paths of the Main datasets to take; all if empty.
+    begin, advance
+        Told the bytes of all arrays, then those of every block written (from several threads).
+
+    Raises
+    ------
+    FileBusyError, NotHDF5Error, OSError
+        If the source cannot be opened.
+    NoMainDatasetError
+        If one of ``datasets`` is no sound Main dataset.
+    VerificationError
+        If the store does not read back as the source.
+    """
+    usid_file = read_usid(path, tolerance=settings.validate.uniform_tolerance)
+    findings = list(findings_of(usid_file, thresholds_from(settings)))
+    tree = build_tree(usid_file, limits=limits_of(settings))
+    if datasets:
+        tree = select_mains(tree, list(datasets))
+    arrays: dict[str, WrittenArray] = {}
+    while any(node.main is not None for node in tree.nodes.values()):
+        begin(sum(_size(node) for node in tree.nodes.values()))
+        try:
+            arrays = write_store(tree, folder, options=options_of(settings), advance=advance)
+            break
+        except UnreadableDataError as error:
+            findings.append(_unreadable(error, str(path)))
+            tree = _without(tree, error.dataset)
+            shutil.rmtree(folder)
+    for place, node in tree.nodes.items():
+        if node.main is not None and arrays:
+            check_cells(
+                path, node.hdf5_path, folder, place,
+                n_cells=settings.convert.verify_cells, seed=crc32(place.encode()),
+            )  # fmt: skip
+    records = _main_records(usid_file, tree, findings)
+    outcome, reason = _outcome(records, findings)
+    return Converted(outcome, reason, tuple(findings), arrays, records)
+
+
+def _size(node: Node) -> int:
+    total = 0
+    for variable in node.variables.values():
+        size = variable.dtype.itemsize
+        for edge in variable.shape:
+            size *= edge
+        total += size
+    return total
+
+
+def _outcome(mains: Sequence[MainRecord], findings: Sequence[Finding]) -> tuple[Outcome, str]:
+    """Return what the file as a whole came to; an error beside sound Mains makes it partial."""
+    if not mains:
+        return Outcome.NOT_USID, "HDF5 without a Main dataset"
+    broken = [main for main in mains if main.outcome is Outcome.FAILED]
+    told = "; ".join(f"{main.path} {main.reason}" for main in broken[:3])
+    if len(broken) > 3:
+        told += f"; and {len(broken) - 3} more"
+    if len(broken) == len(mains):
+        return Outcome.FAILED, f"no sound Main dataset: {told}"
+    if broken:
+        return Outcome.PARTIAL, f"{len(broken)} of {len(mains)} Main datasets broken: {told}"
+    elsewhere = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if elsewhere:
+        first = elsewhere[0]
+        return Outcome.PARTIAL, f"{first.path} {first.id}: {first.found}"
+    return Outcome.DONE, ""

@@ -1,0 +1,1 @@
+"""Output formats: one module each, all written from the same tree."""
