@@ -15,7 +15,12 @@ from usid_tasks.model import Finding, Outcome, Severity
 from usid_tasks.readback import check_cells
 from usid_tasks.receipts import MainRecord
 from usid_tasks.settings import Settings
-from usid_tasks.stores.zarr import StoreOptions, WrittenArray, write_store
+from usid_tasks.stores.zarr import (
+    StoreOptions,
+    WrittenArray,
+    metadata_digest,
+    write_store,
+)
 from usid_tasks.tree import Node, Tree, build_tree
 from usid_tasks.usid import UsidFile, read_usid
 from usid_tasks.validate import findings_of, thresholds_from
@@ -30,6 +35,7 @@ class Converted:
     findings: tuple[Finding, ...]
     arrays: Mapping[str, WrittenArray]
     mains: tuple[MainRecord, ...]
+    metadata_digest: str | None = None
 
 
 def limits_of(settings: Settings) -> BlockLimits:
@@ -190,7 +196,8 @@ def convert_to(
             )  # fmt: skip
     records = _main_records(usid_file, tree, findings)
     outcome, reason = _outcome(records, findings)
-    return Converted(outcome, reason, tuple(findings), arrays, records)
+    digest = metadata_digest(folder) if arrays else None
+    return Converted(outcome, reason, tuple(findings), arrays, records, digest)
 
 
 def _size(node: Node) -> int:

@@ -81,6 +81,12 @@ class Placement:
         )
 
 
+def in_order(shape: Sequence[int]) -> Placement:
+    """Return the placement of an array whose cells are stored in C order, one to a row."""
+    strides = tuple(math.prod(shape[dim + 1 :]) for dim in range(len(shape)))
+    return Placement(tuple(shape), math.prod(shape), 0, strides)
+
+
 @dataclass(frozen=True)
 class Grid:
     """The order of one side: ``columns`` slow to fast (size-one dimensions included)."""

@@ -49,7 +49,7 @@ def build_receipt(
             for path, array in converted.arrays.items()
         },
         mains=converted.mains,
-        extra=extra,
+        extra={**extra, "metadata_digest": converted.metadata_digest},
     )
 
 

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import zarr
+from blake3 import blake3
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, BloscShuffle, ZstdCodec
 
 from usid_tasks.chunks import MIB, BlockLimits, block_shape, chunk_shape, shard_shape
 from usid_tasks.digests import ArrayDigest, tile_shape
 from usid_tasks.errors import RefusedError, UnreadableDataError, VerificationError
-from usid_tasks.grid import Placement
+from usid_tasks.grid import in_order
 from usid_tasks.model import JSON
 from usid_tasks.source import indexers_of, partition
 from usid_tasks.tree import ComponentSource, Node, Tree, Variable
@@ -90,8 +91,10 @@ class _Target:
         start = tuple(part.start for part in region)
         self.digest.add(block, start)
         self.array[region] = block
-        again = zarr.open_array(self.folder, mode="r")[region]
-        if not _same_bytes(np.asarray(again), block):
+        # a single text comes back as a str
+        as_read = block.dtype if block.dtype.kind == "T" else None
+        again = np.asarray(zarr.open_array(self.folder, mode="r")[region], dtype=as_read)
+        if not _same_bytes(again, block):
             raise VerificationError(
                 self.folder, f"block at {start} does not read back as it was written", REPORT
             )
@@ -216,15 +219,9 @@ class _Writer:
     ) -> None:
         """Write an array in memory, or a dataset that is copied as it is stored."""
         edges = tile_shape(variable.shape)
-        in_order = Placement(
-            variable.shape,
-            math.prod(variable.shape),
-            0,
-            tuple(math.prod(variable.shape[dim + 1 :]) for dim in range(len(variable.shape))),
-        )
         block = block_shape(
-            in_order,
-            Placement((), 1),
+            in_order(variable.shape),
+            in_order(()),
             itemsize=max(variable.dtype.itemsize, 1),
             storage_chunks=None,
             limits=self._limits(),
@@ -235,7 +232,7 @@ class _Writer:
 
         def copy(region: tuple[slice, ...]) -> None:
             if isinstance(source, np.ndarray):
-                cells = source[region]
+                cells = source[(*region, ...)]
             else:
                 assert not isinstance(source, ComponentSource), "Main datasets are written whole"
                 with _reading(source.path, source.dataset):
@@ -332,6 +329,16 @@ def _consolidate(folder: Path, groups: Sequence[str], arrays: Sequence[str]) -> 
         "metadata": metadata,
     }
     root.write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")
+
+
+def metadata_digest(folder: Path) -> str:
+    """Return ``blake3:<hex>`` over every metadata document of a store: names, axes, attributes."""
+    digest = blake3()
+    documents = {path.relative_to(folder).as_posix(): path for path in folder.rglob("zarr.json")}
+    for name, path in sorted(documents.items()):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return f"blake3:{digest.hexdigest()}"
 
 
 def write_store(
