@@ -1,9 +1,33 @@
-"""Whether a Prefect server is configured, found out without importing Prefect where it is not."""
+"""The Prefect server of a run: whether one is configured, and what it is started with."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.embedded import ServerError, embedded_server
+
+if TYPE_CHECKING:
+    from usid_tasks.settings import Settings
+
+VARIABLES = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DASK_LOGGING__DISTRIBUTED": "warning",
+}
+"""Set where nobody has set them: nothing phones home, and Dask tells only what matters."""
+
+
+_DRAIN_S = 30.0
+
+
+def prepare_environment() -> None:
+    """Set the variables that must stand before Prefect and Dask are imported."""
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
 
 
 def server_url() -> str | None:
@@ -18,6 +42,60 @@ def server_url() -> str | None:
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url
+
+
+@contextmanager
+def answering_server(settings: Settings) -> Iterator[None]:
+    """Make sure that a Prefect server answers: the configured one, else an embedded one.
+
+    The embedded server listens on loopback only, and keeps its database where Prefect's settings
+    say, in ``PREFECT_HOME`` by default.
+
+    Raises
+    ------
+    ServerError
+        If the configured server does not answer, or the embedded one not in the time that the
+        setting ``prefect.startup_timeout_s`` gives.
+    """
+    from prefect.settings import get_current_settings, temporary_settings
+
+    configured = get_current_settings()
+    if configured.api.url:
+        _ask(configured.api.url)
+        yield
+        return
+    env = configured.to_environment_variables(exclude_unset=True)
+    timeout_s = settings.prefect.startup_timeout_s
+    with (
+        embedded_server(env, timeout_s=timeout_s) as url,
+        temporary_settings(updates={"api.url": url}),
+    ):
+        try:
+            yield
+        finally:
+            _send_what_waits()
+
+
+def _ask(url: str) -> None:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:
+        raise ServerError(
+            url,
+            f"the Prefect server does not answer ({problem})",
+            "Start it, correct PREFECT_API_URL, or run `usid ingest --no-prefect`.",
+        ) from problem
+
+
+def _send_what_waits() -> None:
+    """Send the log lines and events that Prefect's threads hold, while there is a server."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_DRAIN_S)
 
 
 def _places() -> list[Path]:

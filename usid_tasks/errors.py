@@ -53,5 +53,13 @@ class ClaimedError(UsidError):
     """Another process holds the claim on this source."""
 
 
+class UnreadableDataError(UsidError):
+    """HDF5 cannot read or decode values of the dataset at ``dataset`` (an HDF5 path)."""
+
+    def __init__(self, where: object, what: str, remedy: str, dataset: str) -> None:
+        super().__init__(where, what, remedy)
+        self.dataset = dataset
+
+
 class VerificationError(UsidError):
     """What was written does not read back as what was read."""

@@ -9,8 +9,9 @@ they were not.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -210,18 +211,39 @@ def _is_aborted(ranks: NDArray[np.intp], sizes: Sequence[int]) -> bool:
     return _is_tail_missing(before, ranks[starts[-1] :, 1:], sizes[1:])
 
 
-def _slow_to_fast(ranks: NDArray[np.intp], sizes: Sequence[int]) -> tuple[list[int], bool]:
-    """Return the columns slow to fast, and whether rows were acquired as nested loops."""
+def _orders(ranks: NDArray[np.intp], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of columns, slow to fast, in which rows may run as nested loops.
+
+    A faster loop never changes less often than a slower one. Where two change equally often
+    (an aborted raster of short loops), the specification's order is tried first.
+    """
     by_specification = list(range(len(sizes)))[::-1]
     changes = [
         int(np.count_nonzero(ranks[1:, column] != ranks[:-1, column]))
         for column in range(len(sizes))
     ]
-    by_rate = sorted(by_specification, key=lambda column: changes[column])
-    many = [column for column in by_rate if sizes[column] > 1]
-    if _is_nested(ranks[:, many], [sizes[column] for column in many]):
-        return by_rate, True
-    return by_specification, False
+    still = [column for column in by_specification if sizes[column] == 1]
+    moving = [column for column in by_specification if sizes[column] > 1]
+    ties = [
+        [column for column in moving if changes[column] == rate]
+        for rate in sorted({changes[column] for column in moving})
+    ]
+    for parts in itertools.product(*(itertools.permutations(tie) for tie in ties)):
+        yield (*still, *itertools.chain.from_iterable(parts))
+
+
+def _nesting(
+    ranks: NDArray[np.intp], sizes: Sequence[int], *, is_full: bool
+) -> tuple[int, ...] | None:
+    """Return the columns slow to fast if rows were acquired as nested loops, to the end or not."""
+    for order in _orders(ranks, sizes):
+        many = [column for column in order if sizes[column] > 1]
+        many_sizes = [sizes[column] for column in many]
+        if _is_nested(ranks[:, many], many_sizes) and (
+            is_full or _is_aborted(ranks[:, many], many_sizes)
+        ):
+            return order
+    return None
 
 
 def _placement(ranks: NDArray[np.intp], shape: tuple[int, ...]) -> Placement:
@@ -297,14 +319,17 @@ def arrange(table: NDArray, *, may_pad: bool) -> Grid:
         return _flat(specification, sizes, ranks, uniques, reason)
     if _count_distinct(ranks, sizes) != n_rows:
         return _flat(specification, sizes, ranks, uniques, FlatReason.DUPLICATES)
-    order, nested = _slow_to_fast(ranks, sizes)
+    is_full = n_cells == n_rows
+    order = _nesting(ranks, sizes, is_full=is_full) if is_full or may_pad else None
+    nested = order is not None
+    if order is None and not is_full:
+        return _flat(specification, sizes, ranks, uniques, FlatReason.SPARSE)
+    order = order or tuple(specification)
     many = [column for column in order if sizes[column] > 1]
     many_sizes = [sizes[column] for column in many]
-    if n_cells > n_rows and not (may_pad and nested and _is_aborted(ranks[:, many], many_sizes)):
-        return _flat(specification, sizes, ranks, uniques, FlatReason.SPARSE)
     return Grid(
-        GridKind.FULL if n_cells == n_rows else GridKind.ABORTED,
-        tuple(order),
+        GridKind.FULL if is_full else GridKind.ABORTED,
+        order,
         tuple(sizes),
         _placement(ranks[:, many], tuple(many_sizes)),
         Acquisition.NESTED if nested else Acquisition.UNORDERED,

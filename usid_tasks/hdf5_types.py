@@ -84,6 +84,7 @@ def describe(kind: h5t.TypeID) -> JSON:
 def readable_dtype(kind: h5t.TypeID) -> np.dtype | None:
     """Return the NumPy dtype in which h5py reads ``kind``, None where it cannot."""
     try:
-        return np.dtype(kind.dtype)
+        dtype: np.dtype = kind.dtype
+        return dtype
     except (TypeError, ValueError, NotImplementedError):
         return None

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from usid_tasks.checks.files import F1
+from usid_tasks.checks.rule import Violation
 from usid_tasks.conversion import Converted, convert_to
 from usid_tasks.digests import file_digest
 from usid_tasks.discover import discover
@@ -30,7 +32,6 @@ from usid_tasks.receipts import MainRecord, Receipt, SourceRecord, read_receipt,
 from usid_tasks.settings import Settings, shaping_digest
 from usid_tasks.settle import lock_state, settled
 from usid_tasks.sources import SourceFile
-from usid_tasks.validate import damaged_file
 
 LOG = logging.getLogger("usid_tasks")
 
@@ -415,7 +416,7 @@ def _convert(work: _Work, staged: Path, share: _Share) -> Converted:
             advance=share.advance,
         )
     except NotHDF5Error as error:
-        finding = damaged_file(str(file.path), error.what)
+        finding = F1.finding(str(file.path), Violation("/", error.what))
         return _without_store(Outcome.FAILED, f"{finding.id}: {error.what}", [finding])
 
 

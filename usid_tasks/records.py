@@ -37,11 +37,22 @@ class Attributes:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A file that holds values of a dataset for another; ``problem`` why they are not there."""
+
+    file: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Storage:
     """How HDF5 lays a dataset out on disk.
 
     ``layout`` is contiguous, chunked, compact, virtual or external; ``chunks`` the shape of a
-    chunk; ``filters`` their names in order; ``size_bytes`` what is allocated.
+    chunk; ``filters`` their names in order; ``size_bytes`` what is allocated. ``unwritten``
+    holds the rows (half-open intervals) whose values were never written in whole or in part:
+    HDF5 reads fill values there. ``elsewhere`` are the other files of virtual and external
+    storage; ``unreadable`` tells why nothing can be decoded, empty where it can.
     """
 
     layout: str
@@ -49,6 +60,9 @@ class Storage:
     filters: tuple[str, ...]
     size_bytes: int
     offset: int | None = None
+    unwritten: tuple[tuple[int, int], ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,15 @@ class Group:
     """One HDF5 group with the names of its own members; ``links`` are all that are no objects.
 
     ``links`` maps a name to ``{"soft": path}``, ``{"external": [file, path]}``,
-    ``{"hard": path}`` for a second name of an object, or ``{"datatype": type}``.
+    ``{"hard": path}`` for a second name of an object, or ``{"datatype": type}``; ``dangling``
+    are the names of those that lead nowhere.
     """
 
     path: str
     attributes: Attributes
     members: tuple[str, ...]
     links: Mapping[str, JSON]
+    dangling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ def open_for_blocks(path: str) -> h5py.File:
     """Open read-only without HDF5's sieve buffer, which reads 64 KiB around every small piece."""
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_sieve_buf_size(1)
-    access.set_fclose_degree(h5f.CLOSE_STRONG)
     return h5py.File(h5f.open(path.encode("utf-8", "surrogateescape"), h5f.ACC_RDONLY, access))
 
 

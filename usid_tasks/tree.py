@@ -228,7 +228,7 @@ class _MainNode:
         self.variables[name] = Variable(dims, indices, index, is_coordinate=True)
         other = self.names.take(f"{column.label}_values", keep_spaces=False)
         attrs.pop("usid_name", None)
-        attrs.update(_renamed(other, f"{column.label}_values"))
+        attrs.update(_renamed(other, f"{column.label}_values"), usid_values_of=name)
         self.variables[other] = Variable(along, column.values, attrs, is_coordinate=True)
 
     def describe(self) -> JSON:

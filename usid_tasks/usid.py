@@ -6,6 +6,7 @@ Files are opened read-only, by path, and closed before anything is returned.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,18 +14,19 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5d, h5o
+from h5py import h5o
 from numpy.typing import NDArray
 
 from usid_tasks.attributes import read_attributes, read_texts, resolve
 from usid_tasks.axes import UNIFORM_TOLERANCE
-from usid_tasks.checks.rule import Rule, Violation
-from usid_tasks.checks.structure import STRUCTURE_RULES, Judged
+from usid_tasks.checks.registry import CANDIDATE_RULES, TABLE_RULES
+from usid_tasks.checks.rule import check_all, is_sound
+from usid_tasks.checks.subjects import Judged, JudgedTables
 from usid_tasks.errors import FileBusyError, NotHDF5Error
 from usid_tasks.hdf5_types import describe, readable_dtype
 from usid_tasks.labels import PTIR, read_labels, read_scalar, read_units
 from usid_tasks.mains import Main, Side, build_side, components_of
-from usid_tasks.model import JSON, Finding, Severity
+from usid_tasks.model import JSON, Finding
 from usid_tasks.records import (
     ANCILLARIES,
     Ancillary,
@@ -33,15 +35,9 @@ from usid_tasks.records import (
     FileRecord,
     Group,
     Reference,
-    Storage,
 )
+from usid_tasks.storage import read_storage
 
-_LAYOUTS = {
-    h5d.COMPACT: "compact",
-    h5d.CONTIGUOUS: "contiguous",
-    h5d.CHUNKED: "chunked",
-    h5d.VIRTUAL: "virtual",
-}
 _LOCK_ERRORS = {errno.EAGAIN, errno.EACCES}
 
 
@@ -91,26 +87,11 @@ def _text(name: bytes | str) -> str:
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
 
 
-def _storage(dataset: h5py.Dataset) -> Storage:
-    plist = dataset.id.get_create_plist()
-    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
-    if plist.get_external_count():
-        layout = "external"
-    filters = tuple(
-        plist.get_filter(index)[3].decode("ascii", "replace").split(";")[0].strip()
-        or str(plist.get_filter(index)[0])
-        for index in range(plist.get_nfilters())
-    )
-    return Storage(
-        layout, dataset.chunks, filters, int(dataset.id.get_storage_size()), dataset.id.get_offset()
-    )
-
-
 def _dataset(dataset: h5py.Dataset, path: str) -> Dataset:
     kind = dataset.id.get_type()
     return Dataset(
         path, dataset.shape, readable_dtype(kind), describe(kind), read_attributes(dataset),
-        _storage(dataset),
+        read_storage(dataset),
     )  # fmt: skip
 
 
@@ -129,12 +110,14 @@ class _Scan:
         while pending:
             path = pending.pop(0)
             group = open_object(self.file, path)
-            members, links = [], {}
+            members, links, dangling = [], {}, []
             for raw in sorted(group.id):
                 name = _text(raw)
                 child = f"{path.rstrip('/')}/{name}"
                 link = self._link(group, raw)
-                if link is None:
+                if link is not None and not self._leads_somewhere(group, raw):
+                    dangling.append(name)
+                elif link is None:
                     held = group[raw]
                     address = self._address(held)
                     known = self.paths.setdefault(address, child)
@@ -150,7 +133,9 @@ class _Scan:
                     pending.append(child)
                 else:
                     self.datasets[child] = _dataset(held, child)
-            self.groups[path] = Group(path, read_attributes(group), tuple(members), links)
+            self.groups[path] = Group(
+                path, read_attributes(group), tuple(members), links, tuple(dangling)
+            )
 
     @staticmethod
     def _address(held: h5py.HLObject) -> int:
@@ -164,6 +149,13 @@ class _Scan:
         if kind == h5py.h5l.TYPE_EXTERNAL:
             return {"external": [_text(part) for part in group.id.links.get_val(raw)]}
         return None
+
+    @staticmethod
+    def _leads_somewhere(group: h5py.Group, raw: bytes) -> bool:
+        try:
+            return bool(h5o.exists_by_name(group.id, raw))
+        except (OSError, RuntimeError):
+            return False
 
     def candidates(self) -> dict[str, Candidate]:
         found = {}
@@ -241,16 +233,6 @@ def scan(file: h5py.File, name: str) -> FileRecord:
     )
 
 
-_INDICES = Rule(
-    "R14", Severity.ERROR, "Indices count from zero", "USID model, «Ancillary Datasets»",
-    "finite numbers", "write Indices as integers that count from 0", lambda _: iter(()),
-)  # fmt: skip
-_READABLE = Rule(
-    "F2", Severity.ERROR, "Every table can be read", "HDF5",
-    "a dataset that HDF5 can read", "restore the file from its source", lambda _: iter(()),
-)  # fmt: skip
-
-
 class _Tables:
     """Tables and sides of one open file, read once however many Mains share them."""
 
@@ -283,21 +265,16 @@ class _Tables:
             )  # fmt: skip
         return self._sides[(name, *paths)]
 
-    def problem(self, candidate: Candidate) -> Finding | None:
-        """Return what makes the tables themselves unusable."""
-        for ancillary in candidate.ancillaries.values():
-            path = ancillary.dataset.path
+    def judged(self, candidate: Candidate) -> JudgedTables:
+        """Return the candidate with its tables, or why one of them cannot be read."""
+        arrays: dict[str, NDArray] = {}
+        problems: dict[str, str] = {}
+        for attribute, ancillary in candidate.ancillaries.items():
             try:
-                table = self.read(path)
+                arrays[attribute] = self.read(ancillary.dataset.path)
             except (OSError, RuntimeError, ValueError) as error:
-                return _READABLE.finding(self.record.file, Violation(path, str(error)))
-        for name in ("Position_Indices", "Spectroscopic_Indices"):
-            path = candidate.ancillaries[name].dataset.path
-            table = self.read(path)
-            if not np.all(np.isfinite(table)):
-                found = f"{name} has entries that are NaN or infinite"
-                return _INDICES.finding(self.record.file, Violation(path, found))
-        return None
+                problems[attribute] = str(error)
+        return JudgedTables(candidate, arrays, problems)
 
 
 @dataclass(frozen=True)
@@ -334,20 +311,23 @@ def read_usid(path: Path | str, *, tolerance: float = UNIFORM_TOLERANCE) -> Usid
     FileBusyError, NotHDF5Error, OSError
         See :func:`open_hdf5`.
     """
-    path = Path(path)
+    told = str(path)
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps links; blocks are read later
     findings: list[Finding] = []
     mains: dict[str, Main] = {}
     with open_hdf5(path) as file:
-        record = scan(file, str(path))
+        try:
+            record = scan(file, told)
+        except (OSError, RuntimeError, KeyError) as error:
+            raise NotHDF5Error(
+                path, f"HDF5 cannot read all of it: {error}", "restore it from its source"
+            ) from error
         tables = _Tables(file, record, tolerance)
         for candidate in record.candidates.values():
-            judged = Judged(candidate, record.dialect)
-            found = [f for rule in STRUCTURE_RULES for f in rule.check(record.file, judged)]
-            sound = all(finding.severity is not Severity.ERROR for finding in found)
-            problem = tables.problem(candidate) if sound else None
-            if problem is not None:
-                found.append(problem)
-            elif sound:
+            found = check_all(CANDIDATE_RULES, record.file, Judged(candidate, record.dialect))
+            if is_sound(found):
+                found += check_all(TABLE_RULES, record.file, tables.judged(candidate))
+            if is_sound(found):
                 mains[candidate.path] = Main(
                     candidate,
                     (read_scalar(candidate.quantity).values or ("",))[0],

@@ -100,9 +100,9 @@ def _drops(drop_variables: str | Iterable[str] | None) -> list[str]:
     return [drop_variables] if isinstance(drop_variables, str) else list(drop_variables)
 
 
-def _warn(tree: Tree) -> None:
-    """Warn of Main datasets that could not be opened: they must not go missing unnoticed."""
-    for path in tree.file.broken:
+def _warn(tree: Tree, paths: Iterable[str]) -> None:
+    """Warn of Main datasets that are not sound: they must not go missing unnoticed."""
+    for path in paths:
         reasons = [
             f"{finding.id}: {finding.found}"
             for finding in tree.file.findings
@@ -161,6 +161,7 @@ class UsidBackendEntrypoint(BackendEntrypoint):
         """
         tree = open_tree(os.fspath(filename_or_obj), tolerance=tolerance)
         path = _find(tree, group)
+        _warn(tree, {tree.nodes[path].hdf5_path} & set(tree.file.broken))
         return _as_dataset(tree.nodes[path], _drops(drop_variables))
 
     def open_groups_as_dict(  # type: ignore[override]
@@ -173,7 +174,7 @@ class UsidBackendEntrypoint(BackendEntrypoint):
     ) -> dict[str, xr.Dataset]:
         """Return all nodes, or those at and below ``group``, as datasets by path."""
         tree = open_tree(os.fspath(filename_or_obj), tolerance=tolerance)
-        _warn(tree)
+        _warn(tree, tree.file.broken)
         drop = _drops(drop_variables)
         if group is None or group == "/":
             return {path: _as_dataset(node, drop) for path, node in tree.nodes.items()}
@@ -215,13 +216,6 @@ def _find(tree: Tree, group: str | None) -> str:
     found = tree.path_of(path)
     if found is not None:
         return found
-    if path in tree.file.broken:
-        reasons = [f"{f.id}: {f.found}" for f in tree.file.findings if f.severity == "error"]
-        raise NoMainDatasetError(
-            f"{tree.file.path}:{path}",
-            f"no sound Main dataset ({'; '.join(reasons)})",
-            "run usid validate on the file",
-        )
     raise NoMainDatasetError(
         f"{tree.file.path}:{path}",
         f"no such group or Main dataset; there are {', '.join(mains) or 'none'}",

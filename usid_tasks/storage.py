@@ -1,0 +1,187 @@
+"""How HDF5 keeps the values of a dataset: layout, filters, what was written, and where."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from h5py import h5d, h5s, h5z
+
+from usid_tasks.records import Elsewhere, Storage
+
+_LAYOUTS = {
+    h5d.COMPACT: "compact",
+    h5d.CONTIGUOUS: "contiguous",
+    h5d.CHUNKED: "chunked",
+    h5d.VIRTUAL: "virtual",
+}
+
+Rows = tuple[int, int]
+Extent = tuple[int, ...] | int | None
+"""What a virtual dataset takes of a source: a shape, a number of values, or whatever there is."""
+
+
+def read_storage(dataset: h5py.Dataset) -> Storage:
+    """Return how an open dataset is stored; of its values none is read, or a single one."""
+    plist = dataset.id.get_create_plist()
+    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
+    elsewhere: tuple[Elsewhere, ...] = ()
+    if plist.get_external_count():
+        layout = "external"
+        elsewhere = tuple(_external_files(dataset))
+    elif layout == "virtual":
+        elsewhere = tuple(_virtual_sources(dataset))
+    entries = [plist.get_filter(index) for index in range(plist.get_nfilters())]
+    names = tuple(
+        entry[3].decode("ascii", "replace").split(";")[0].strip() or str(entry[0])
+        for entry in entries
+    )
+    missing = [
+        name
+        for name, entry in zip(names, entries, strict=True)
+        if not h5z.filter_avail(int(entry[0]))
+    ]
+    return Storage(
+        layout,
+        dataset.chunks,
+        names,
+        int(dataset.id.get_storage_size()),
+        dataset.id.get_offset(),
+        _unwritten_rows(dataset, layout),
+        elsewhere,
+        _decoding_problem(dataset, missing) if missing else "",
+    )
+
+
+def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:
+    """Return the rows of which no value, or not every value, was ever written."""
+    shape = dataset.shape
+    if not shape or not math.prod(shape) or layout not in ("contiguous", "chunked"):
+        return ()
+    if layout == "contiguous":
+        return () if dataset.id.get_storage_size() else ((0, shape[0]),)
+    chunks = dataset.chunks
+    counts = [-(-size // edge) for size, edge in zip(shape, chunks, strict=True)]
+    if dataset.id.get_num_chunks() >= math.prod(counts):
+        return ()
+    written = np.zeros(counts[0], dtype=np.int64)
+    starts: list[int] = []
+    dataset.id.chunk_iter(lambda chunk: starts.append(chunk.chunk_offset[0]))
+    np.add.at(written, np.array(starts, dtype=np.int64) // chunks[0], 1)
+    is_partial = np.concatenate([[False], written < math.prod(counts[1:]), [False]])
+    edges = np.flatnonzero(np.diff(is_partial.astype(np.int8))) * chunks[0]
+    return tuple(
+        (int(start), min(int(stop), shape[0]))
+        for start, stop in zip(edges[::2], edges[1::2], strict=True)
+    )
+
+
+def _decoding_problem(dataset: h5py.Dataset, missing: Sequence[str]) -> str:
+    """Return what the first value cannot be decoded without, empty if it can or there is none.
+
+    A filter that was optional, and not there either when the file was written, does no harm.
+    """
+    if not dataset.shape or not math.prod(dataset.shape):
+        return ""
+    try:
+        dataset[(slice(0, 1),) * dataset.ndim]
+    except (OSError, RuntimeError, ValueError):
+        return f"HDF5 has no filter {', '.join(missing)} here"
+    return ""
+
+
+def _external_files(dataset: h5py.Dataset) -> Iterator[Elsewhere]:
+    """Yield the raw files of external storage, looked for where HDF5 looks for them."""
+    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "")
+    origin = Path(os.fsdecode(dataset.file.filename)).resolve().parent
+    prefix = prefix.replace("${ORIGIN}", str(origin))
+    needed = math.prod(dataset.shape or (0,)) * dataset.id.get_type().get_size()
+    for name, offset, size in dataset.external:
+        part = min(int(size), needed)
+        needed -= part
+        path = Path(prefix, name)
+        if not path.is_file():
+            yield Elsewhere(name, f"no such file at {path.absolute()}")
+        elif path.stat().st_size < offset + part:
+            held = max(path.stat().st_size - offset, 0)
+            yield Elsewhere(name, f"holds {held} of {part} bytes")
+        else:
+            yield Elsewhere(name)
+
+
+def _virtual_sources(dataset: h5py.Dataset) -> Iterator[Elsewhere]:
+    """Yield each file that a virtual dataset takes values from, with what is missing there."""
+    wanted: dict[str, dict[str, Extent]] = {}
+    n_mapped = 0
+    for source in dataset.virtual_sources():
+        extent: Extent = None
+        try:
+            n_points = int(source.vspace.get_select_npoints())
+        except (RuntimeError, ValueError):  # unlimited selections have no number of points
+            n_points = math.prod(dataset.shape)
+        else:
+            is_whole = source.src_space.get_select_type() == h5s.SEL_ALL
+            extent = n_points if is_whole else source.src_space.shape
+        n_mapped += n_points
+        wanted.setdefault(source.file_name, {})[source.dset_name] = extent
+    for name, members in wanted.items():
+        yield Elsewhere(name, _source_problem(dataset.file, name, members))
+    if n_mapped < math.prod(dataset.shape):
+        found = f"only {n_mapped} of {math.prod(dataset.shape)} values come from anywhere"
+        yield Elsewhere("no file", found)
+
+
+def _source_problem(file: h5py.File, name: str, members: dict[str, Extent]) -> str:
+    """Return what HDF5 would not find of a virtual dataset's sources in one file."""
+    if name == ".":
+        return _missing_members(file, members)
+    reasons = []
+    for path in _places(os.fsdecode(file.filename), _first_block(name)):
+        if not path.is_file():
+            continue
+        try:
+            with h5py.File(path, "r") as other:
+                return _missing_members(other, members)
+        except OSError as error:
+            reasons.append(f"cannot be opened: {error}")
+    return reasons[0] if reasons else "no such file"
+
+
+def _missing_members(file: h5py.File, members: dict[str, Extent]) -> str:
+    for name, extent in members.items():
+        held = file.get(_first_block(name))
+        if not isinstance(held, h5py.Dataset):
+            return f"no dataset {name}"
+        if extent is not None and _is_smaller(held.shape or (), extent):
+            return f"{name} of shape {held.shape}, too small for what is taken of it ({extent})"
+    return ""
+
+
+def _is_smaller(shape: Sequence[int], extent: tuple[int, ...] | int) -> bool:
+    if isinstance(extent, int):
+        return math.prod(shape) < extent
+    return len(shape) != len(extent) or any(
+        size < wanted for size, wanted in zip(shape, extent, strict=True)
+    )
+
+
+def _first_block(name: str) -> str:
+    """Return the name that HDF5 tries first where ``%b`` stands for the number of a block."""
+    return "%".join(part.replace("%b", "0") for part in name.split("%%"))
+
+
+def _places(main: str, name: str) -> Iterator[Path]:
+    """Yield where HDF5 looks for the source file ``name`` of a virtual dataset, in its order."""
+    source = Path(name)
+    if source.is_absolute():
+        yield source
+        source = Path(source.name)
+    for prefix in filter(None, os.environ.get("HDF5_VDS_PREFIX", "").split(os.pathsep)):
+        yield Path(prefix.replace("${ORIGIN}", str(Path(main).absolute().parent)), source)
+    yield Path(main).absolute().parent / source
+    yield source.absolute()
+    yield Path(main).resolve().parent / source
