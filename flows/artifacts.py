@@ -46,12 +46,7 @@ def publish_ingest(summary: IngestSummary, *, table_rows: int) -> None:
     table_rows
         Rows of one table; there are as many tables as it takes, up to :data:`MOST_TABLES`.
     """
-    files = sorted(summary.files, key=lambda one: (_WORST_FIRST.index(one.outcome), one.key))
-    telling = [row for one in files if not _is_quiet(one) for row in file_rows(one)]
-    quiet = [row for one in files if _is_quiet(one) for row in file_rows(one)]
-    rows = [*telling, *quiet[: max(table_rows - len(telling), 0)]]
-    rows = rows[: MOST_TABLES * table_rows]
-    left_out = len(telling) + len(quiet) - len(rows)
+    rows, left_out = rows_of(summary, table_rows=table_rows)
     n_tables = publish_table(
         "usid-ingest", rows, table_rows=table_rows, title="Every file and Main dataset"
     )
@@ -60,6 +55,16 @@ def publish_ingest(summary: IngestSummary, *, table_rows: int) -> None:
         markdown=ingest_page(summary, n_tables=n_tables, n_rows=len(rows), left_out=left_out),
         description=_counts(summary),
     )
+
+
+def rows_of(summary: IngestSummary, *, table_rows: int) -> tuple[list[Row], int]:
+    """Return the rows of a run's tables, and how many are left out."""
+    files = sorted(summary.files, key=lambda one: (_WORST_FIRST.index(one.outcome), one.key))
+    telling = [row for one in files if not _is_quiet(one) for row in file_rows(one)]
+    quiet = [row for one in files if _is_quiet(one) for row in file_rows(one)]
+    rows = [*telling, *quiet[: max(table_rows - len(telling), 0)]]
+    rows = rows[: MOST_TABLES * table_rows]
+    return rows, len(telling) + len(quiet) - len(rows)
 
 
 def publish_table(key: str, rows: Sequence[Row], *, table_rows: int, title: str) -> int:

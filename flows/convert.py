@@ -55,6 +55,11 @@ def convert(params: ConvertParams, config: Config = None) -> State[Any]:
 
     What was found in the file stands in the table artifact of the run. The run is Failed where
     a Main dataset is broken; the sound ones are stored.
+
+    Args:
+        params: Which file to convert, and where to.
+        config: Path of the site's configuration file (YAML) on the machine that runs the flow.
+            Empty: the file that the variable USID_CONFIG names there, else the defaults.
     """
     settings = settings_of(config)
     with lines_in_record():

@@ -78,6 +78,11 @@ def ingest(params: IngestParams, config: Config = None) -> State[Any]:
     run is Completed where all is well and Failed where something in the data is wrong or a file
     failed, which stops no other file. Runs may be repeated at will: what is done is not done
     again.
+
+    Args:
+        params: What this run does.
+        config: Path of the site's configuration file (YAML) on the machine that runs the flow.
+            Empty: the file that the variable USID_CONFIG names there, else the defaults.
     """
     settings = settings_of(config)
     progress = progress_here()

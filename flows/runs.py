@@ -21,15 +21,8 @@ from usid_tasks.errors import UsidError
 from usid_tasks.progress import NullProgress, Progress, open_progress
 from usid_tasks.settings import Settings, load_settings
 
-Config = Annotated[
-    str | None,
-    Field(
-        title="Configuration",
-        description="The site's configuration file (YAML) on the machine that runs the flow. "
-        "Without one, the file that the variable USID_CONFIG names there, then the defaults.",
-        examples=["/etc/usid/site.yaml"],
-    ),
-]
+Config = Annotated[str | None, Field(examples=["/etc/usid/site.yaml"])]
+"""Path of the site's configuration file; Prefect reads what its form says in the flow's Args."""
 
 _PROGRESS: ContextVar[Progress | None] = ContextVar("progress", default=None)
 

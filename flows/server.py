@@ -73,7 +73,7 @@ def answering_server(settings: Settings) -> Iterator[None]:
         try:
             yield
         finally:
-            _send_what_waits()
+            send_what_waits()
 
 
 def _ask(url: str) -> None:
@@ -89,7 +89,7 @@ def _ask(url: str) -> None:
         ) from problem
 
 
-def _send_what_waits() -> None:
+def send_what_waits() -> None:
     """Send the log lines and events that Prefect's threads hold, while there is a server."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker

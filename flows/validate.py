@@ -58,6 +58,11 @@ def validate(params: ValidateParams, config: Config = None) -> State[Any]:
 
     The findings stand in the table artifacts of the run, errors first, those equal in several
     files once. The run is Failed where one of them is an error.
+
+    Args:
+        params: What this run looks at.
+        config: Path of the site's configuration file (YAML) on the machine that runs the flow.
+            Empty: the file that the variable USID_CONFIG names there, else the defaults.
     """
     settings = settings_of(config)
     with lines_in_record():

@@ -172,8 +172,9 @@ def _known_by_looks(sweep: Sweep, file: SourceFile) -> FileRecord | None:
     looks = (source.size, source.mtime_ns, source.ctime_ns)
     if looks != (file.size, file.mtime_ns, file.ctime_ns):
         return None
-    started = datetime.fromisoformat(receipt.started).timestamp() * 1e9
-    if max(file.mtime_ns, file.ctime_ns) > started - _RACY_NS:
+    examined = str(receipt.extra.get("examined") or receipt.started)
+    examined_ns = datetime.fromisoformat(examined).timestamp() * 1e9
+    if max(file.mtime_ns, file.ctime_ns) > examined_ns - _RACY_NS:
         return None
     return _known(sweep, file, receipt)
 
@@ -384,7 +385,11 @@ def _examine(work: _Work, share: _Share) -> FileRecord:
         if former is not None and former.source.digest == work.digest:
             record = _known(sweep, file, former)
             if record is not None:
-                touched = replace(former, source=_source_record(file, work.digest))
+                touched = replace(
+                    former,
+                    source=_source_record(file, work.digest),
+                    extra={**former.extra, "examined": work.started},
+                )
                 if former.has_store:
                     destination.restate(touched, claim)
                 else:

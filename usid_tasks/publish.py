@@ -310,6 +310,6 @@ def _changed(former: Receipt, receipt: Receipt) -> bool:
 
 def _with_attempt(former: Receipt, receipt: Receipt) -> Receipt:
     told = receipt.to_json()
-    names = ("outcome", "reason", "findings", "source", "started", "finished")
+    names = ("outcome", "reason", "findings", "source", "started", "finished", "extra")
     attempt = {name: told[name] for name in names}
     return replace(former, extra={**former.extra, "last_attempt": attempt})

@@ -14,9 +14,10 @@ from pathlib import Path
 import h5py
 import pytest
 
-from usid_tasks.discover import SourceFile, discover
+from usid_tasks.discover import discover
 from usid_tasks.errors import RefusedError
 from usid_tasks.model import Outcome
+from usid_tasks.sources import SourceFile
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
