@@ -206,7 +206,8 @@ def _sizes(main: MainRecord) -> str:
 
 def _next_steps(directory: Path) -> Iterator[tuple[str, str]]:
     store = store_path(directory / "stores", "optics/polymer_blend.h5")
-    code = f"import xarray; print(xarray.open_datatree({str(store)!r}, engine='zarr'))"
+    node = _CHANNEL.format(0)
+    code = f"import xarray; print(xarray.open_datatree({str(store)!r}, engine='zarr')[{node!r}])"
     is_plain = not set(code) & set('"$`\\!')
     quoted = f'"{code}"' if is_plain else shlex.quote(code)
     python, usid = _command("python"), _command("usid")

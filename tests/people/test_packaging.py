@@ -31,8 +31,8 @@ def constraints() -> dict[str, str]:
 
 def requirements() -> list[Requirement]:
     project = PROJECT["project"]
-    extras = project["optional-dependencies"].values()
-    return [Requirement(one) for one in [*project["dependencies"], *sum(extras, [])]]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    return [Requirement(text) for one in lists for text in one]
 
 
 def test_the_constraints_name_exact_versions_only():
@@ -60,9 +60,9 @@ def test_the_constraints_are_complete_for_what_is_installed():
             continue  # of an extra that this environment lacks
         for text in needed:
             one = Requirement(text)
-            if one.marker is None or one.marker.evaluate(environment):
-                if canonicalize_name(one.name) not in pinned | {"setuptools": "", "pip": ""}:
-                    missing.append(f"{name} needs {one}")
+            is_needed = one.marker is None or one.marker.evaluate(environment)
+            if is_needed and canonicalize_name(one.name) not in {*pinned, "setuptools", "pip"}:
+                missing.append(f"{name} needs {one}")
     assert missing == []
 
 

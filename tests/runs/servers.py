@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -96,10 +97,14 @@ class Server:
         return self.flow_runs()[0]
 
     def artifacts(self, run: dict[str, Any]) -> dict[str, Any]:
-        """Return key and data of the artifacts of a flow run."""
+        """Return key and content of the artifacts of a flow run: text, or rows of a table."""
         where = {"flow_run_id": {"any_": [run["id"]]}}
         found = self.ask("artifacts/filter", artifacts=where)
-        return {one["key"]: one["data"] for one in found if one["key"]}
+        return {
+            one["key"]: json.loads(one["data"]) if one["type"] == "table" else one["data"]
+            for one in found
+            if one["key"]
+        }
 
     def task_runs(self, run: dict[str, Any], n: int) -> dict[str, str]:
         """Return name and state of the task runs of a flow run, when `n` are recorded as ended."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from servers import Server
 
 from flows.ingest import IngestParams, ingest, run_flow
 from flows.runs import RunFailedError
