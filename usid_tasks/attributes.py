@@ -214,7 +214,7 @@ def read_texts(holder: h5py.HLObject, name: str) -> Texts:
     if isinstance(raw, h5py.Empty):
         return Texts(("",), "empty")
     is_scalar = not isinstance(raw, np.ndarray) or raw.ndim == 0
-    items: list[Any] = [raw[()] if isinstance(raw, np.ndarray) else raw] if is_scalar else list(raw.ravel())
+    items: list[Any] = list(raw.ravel()) if isinstance(raw, np.ndarray) else [raw]
     if not all(isinstance(item, (str, bytes)) for item in items):
         return Texts(None, "not text")
     if not is_scalar and raw.dtype.kind == "S" and raw.dtype.itemsize == 1 and raw.size > 1:

@@ -303,11 +303,11 @@ def arrange(table: NDArray, *, may_pad: bool) -> Grid:
     ranks, uniques = rank_columns(table)
     sizes = [len(unique) for unique in uniques]
     if n_rows == 0:
-        order = list(range(n_dims))[::-1]
+        backwards = tuple(range(n_dims))[::-1]
         shape = (0,) * n_dims
         placement = Placement(shape, 0, 0, (0,) * n_dims)
         return Grid(
-            GridKind.FULL, tuple(order), tuple(sizes), placement, Acquisition.NESTED, ranks, uniques
+            GridKind.FULL, backwards, tuple(sizes), placement, Acquisition.NESTED, ranks, uniques
         )
     n_cells = math.prod(sizes)
     specification = list(range(n_dims))[::-1]
@@ -320,11 +320,10 @@ def arrange(table: NDArray, *, may_pad: bool) -> Grid:
     if _count_distinct(ranks, sizes) != n_rows:
         return _flat(specification, sizes, ranks, uniques, FlatReason.DUPLICATES)
     is_full = n_cells == n_rows
-    order = _nesting(ranks, sizes, is_full=is_full) if is_full or may_pad else None
-    nested = order is not None
-    if order is None and not is_full:
+    nesting = _nesting(ranks, sizes, is_full=is_full) if is_full or may_pad else None
+    if nesting is None and not is_full:
         return _flat(specification, sizes, ranks, uniques, FlatReason.SPARSE)
-    order = order or tuple(specification)
+    order = tuple(specification) if nesting is None else nesting
     many = [column for column in order if sizes[column] > 1]
     many_sizes = [sizes[column] for column in many]
     return Grid(
@@ -332,7 +331,7 @@ def arrange(table: NDArray, *, may_pad: bool) -> Grid:
         order,
         tuple(sizes),
         _placement(ranks[:, many], tuple(many_sizes)),
-        Acquisition.NESTED if nested else Acquisition.UNORDERED,
+        Acquisition.UNORDERED if nesting is None else Acquisition.NESTED,
         ranks,
         uniques,
     )

@@ -39,10 +39,12 @@ SESSIONS = [(paper, *session) for paper in PAPERS for session in sessions(paper)
 
 
 def matches(shown: str, found: str) -> bool:
-    """Return True if the output is as shown; ``…`` stands for anything within a line, or lines."""
-    pattern = re.escape(shown.rstrip("\n")).replace("…", "[^\n]*")
-    pattern = re.sub(r"(?m)^\[\^\n\]\*$\n?", "(?:.*\n)*?", pattern)
-    return re.fullmatch(pattern, found.rstrip("\n")) is not None
+    """Return True if the output is as shown; ``…`` is anything in a line, or any lines."""
+    pattern = "".join(
+        "(?:.*\n)*?" if line == "…" else f"{re.escape(line).replace('…', '.*')}\n"
+        for line in shown.rstrip("\n").split("\n")
+    )
+    return re.fullmatch(pattern, found.rstrip("\n") + "\n") is not None
 
 
 def usid(command: str, cwd: Path) -> str:
@@ -115,7 +117,7 @@ def test_every_make_target_of_the_papers_exists():
 def test_every_option_of_the_papers_exists(ingested):
     for paper in PAPERS:
         text = (ROOT / paper).read_text()
-        for command, rest in re.findall(r"\busid (\w+)((?: [^`\n]*)?)", text):
+        for command, rest in re.findall(r"\busid ([a-z]+)((?: [^`\n]*)?)", text):
             options = set(re.findall(r"--[a-z][a-z-]*", rest))
             if options:
                 told = usid(f"usid {command} --help", ingested.folder)
@@ -131,7 +133,7 @@ def test_every_link_leads_somewhere():
 
 def test_names_are_stored_as_the_layout_shows():
     names = Names()
-    rows = re.findall(r"^\| (.+) \| (.+) \| .* \|$", (ROOT / "docs/layout.md").read_text(), re.M)
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|.*\|$", (ROOT / "docs/layout.md").read_text(), re.M)
     begins = rows.index(("name in the file", "name in the store"))
     checked = 0
     for given, stored in rows[begins + 1 : begins + 8]:

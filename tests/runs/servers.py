@@ -84,16 +84,20 @@ class Server:
 
     def ask(self, path: str, **body: Any) -> Any:
         """Return what the API answers to a POST."""
+        return self.post(path, body)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Return what the API answers to a POST of any JSON."""
         answer = httpx.post(f"{self.url}/{path}", json=body, timeout=60, trust_env=False)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def flow_runs(self, **where: Any) -> list[dict[str, Any]]:
-        """Return the flow runs, the newest first."""
-        return self.ask("flow_runs/filter", sort="START_TIME_DESC", flow_runs=where)
+    def flow_runs(self) -> list[dict[str, Any]]:
+        """Return the flow runs, the one that began last first."""
+        return self.ask("flow_runs/filter", sort="START_TIME_DESC")
 
     def newest(self) -> dict[str, Any]:
-        """Return the flow run that was made last."""
+        """Return the flow run that began last."""
         return self.flow_runs()[0]
 
     def artifacts(self, run: dict[str, Any]) -> dict[str, Any]:

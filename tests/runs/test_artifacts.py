@@ -57,7 +57,7 @@ def test_the_page_counts_and_names_the_receipts():
     before = record("b", Outcome.PARTIAL, "one broken", mains=1, bytes=4096, known=True)
     page = ingest_page(summary(made, before), n_tables=1, n_rows=3, left_out=7)
     assert "| done | 1 |" in page
-    assert "2 Main datasets stored from 4 KiB in this run." in page
+    assert "2 Main datasets stored from 4.0 KiB in this run." in page
     assert "3 rows in 1 table, failures first. 7 rows left out" in page
     assert ".receipt.json" in page
     assert "    b: one broken" in page
@@ -82,7 +82,7 @@ def test_a_row_for_the_file_and_one_for_each_main():
         ("/b", "failed", "R9: no labels"),
         ("/a", "done", "Current (nA), y 32 × x 64, float32"),
     ]
-    assert rows[0]["size"] == "2 KiB"
+    assert rows[0]["size"] == "2.0 KiB"
     assert {type(value) for row in rows for value in row.values()} <= {str, float, int}
 
 

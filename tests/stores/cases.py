@@ -112,9 +112,13 @@ def two_levels(path: Path) -> Path:
         results.attrs["tool"] = "Fit"
         results.attrs["source_000"] = first.ref
         dtype = [("Amplitude [V]", "f4"), ("Q", "f8"), ("pair", "i2", (2,))]
-        write_main(results, "Fit", position=raster(), tables={**tables, **_one_point(results)}, dtype=dtype)
+        write_main(
+            results, "Fit", position=raster(), tables={**tables, **_one_point(results)}, dtype=dtype
+        )
         broken = channel(file, 1)
-        write_main(broken, position=raster(), spectroscopic=BIAS, missing=["Position_Values.labels"])
+        write_main(
+            broken, position=raster(), spectroscopic=BIAS, missing=["Position_Values.labels"]
+        )
     return path
 
 
@@ -122,7 +126,9 @@ def _one_point(group: h5py.Group) -> dict[str, h5py.Dataset]:
     tables = {}
     for kind in ("Indices", "Values"):
         name = f"Spectroscopic_{kind}"
-        tables[name] = group.create_dataset(name, data=np.zeros((1, 1), "u4" if kind == "Indices" else "f4"))
+        tables[name] = group.create_dataset(
+            name, data=np.zeros((1, 1), "u4" if kind == "Indices" else "f4")
+        )
         tables[name].attrs["labels"] = tables[name].attrs["units"] = np.array(["arb"], "S")
     return tables
 
@@ -146,7 +152,9 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "an aborted raster": _side(truncated(grid(XY), 10)),
     "a preallocated tail": _side(preallocated(grid(XY), 10)),
     "sparse positions": lambda path: write_file(
-        path, Side(sparse(8, 2), ["X", "Y"], ["nm", "um"], np.random.default_rng(1).random((8, 2))), BIAS
+        path,
+        Side(sparse(8, 2), ["X", "Y"], ["nm", "um"], np.random.default_rng(1).random((8, 2))),
+        BIAS,
     ),
     "first-order reversal curves": lambda path: write_file(
         path, raster(), Side(forc(3, 4), ["Step", "Curve"], ["V", ""])

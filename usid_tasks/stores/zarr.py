@@ -232,7 +232,7 @@ class _Writer:
 
         def copy(region: tuple[slice, ...]) -> None:
             if isinstance(source, np.ndarray):
-                cells = source[(*region, ...)]
+                cells = np.asarray(source[region], dtype=source.dtype)
             else:
                 assert not isinstance(source, ComponentSource), "Main datasets are written whole"
                 with _reading(source.path, source.dataset):
