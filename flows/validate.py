@@ -85,8 +85,9 @@ def _sentence(validated: Validated) -> str:
     errors = validated.errors
     told = f"{count(validated.n_files, 'file')}: {count(len(errors), 'error')}"
     others = len(validated.findings) - len(errors)
-    first = f"; {errors[0].file} {errors[0].path} {errors[0].id}: {errors[0].found}" * bool(errors)
-    return printable(f"{told}, {count(others, 'other finding')}{first}")
+    parts = [f"{told}, {count(others, 'other finding')}"]
+    parts += [f"{one.file} {one.path} {one.id}: {one.found}" for one in errors[:1]]
+    return printable("; ".join(parts))
 
 
 def run_flow(params: ValidateParams, config: Path | None, *, is_quiet: bool = False) -> Validated:

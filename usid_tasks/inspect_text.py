@@ -93,7 +93,7 @@ def _course(axis: Entry, unit: str) -> str:
     if len(axis["depends_on"]) > 1 or (
         axis["is_indexed"] and axis["label"] not in axis["depends_on"]
     ):
-        others = [printable(dim) for dim in axis["depends_on"]]
+        others = [printable(dim) for dim in axis["depends_on"] if dim != axis["label"]]
         return f"depends on {', '.join(others)}" if others else "not on its index"
     if "step" in axis:
         return f"uniform, step {_number(axis['step'])}{unit}"

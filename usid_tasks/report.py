@@ -233,8 +233,10 @@ def summary_lines(summary: Summary) -> Iterator[str]:
 
 
 def print_conversion(console: Console, conversion: Conversion) -> None:
-    """Print the findings of a converted file, its store and its arrays."""
-    print_findings(console, conversion.findings)
+    """Print what is wrong with a converted file, its store and its arrays."""
+    wrong = [f for f in conversion.findings if f.severity is not Severity.INFO]
+    if wrong:
+        print_findings(console, wrong)
     arrays = [printable(array) for array in conversion.arrays]
     style = _OUTCOME_STYLES.get(conversion.outcome, "")
     place = "" if conversion.store is None else f" in {printable(conversion.store)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h5py
@@ -12,8 +13,9 @@ import numpy as np
 from h5py import h5f, h5p
 from numpy.typing import NDArray
 
+from usid_tasks.direct import open_direct
 from usid_tasks.grid import Placement
-from usid_tasks.mains import Component, Main, padding_value
+from usid_tasks.mains import Component, Main, native, padding_value
 from usid_tasks.usid import open_object
 
 Interval = tuple[int, int]
@@ -66,28 +68,36 @@ def _selection(wanted: NDArray[np.int64], interval: Interval) -> slice | NDArray
     return wanted - interval[0]
 
 
+Fetch = Callable[[Interval, Interval], NDArray]
+"""Reads a rectangle of a 2-D dataset, given by its rows and its columns."""
+
+
 def read_cells(
-    dataset: h5py.Dataset, rows: NDArray[np.int64], columns: NDArray[np.int64], name: str | None
+    fetch: Fetch,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    *,
+    dtype: np.dtype,
+    chunks: tuple[int, int] | None,
 ) -> NDArray:
     """Return the cells at ``rows`` × ``columns`` of a 2-D dataset, each read once from disk.
 
     Parameters
     ----------
-    dataset
-        An open 2-D dataset.
+    fetch
+        Reads rectangles.
     rows, columns
         1-D, in any order, no entry negative or twice.
-    name
-        The field to read of a compound dataset; None for all.
+    dtype, chunks
+        Type of a cell in memory (it may be an array itself), and the shape of an HDF5 chunk, if
+        the dataset has any.
 
     Returns
     -------
     NDArray
-        ``(len(rows), len(columns))`` in native byte order, C order.
+        ``(len(rows), len(columns))`` and the shape of a cell, native byte order, C order.
     """
-    holder = dataset if name is None else dataset.fields(name)
-    dtype = dataset.dtype if name is None else dataset.dtype[name]
-    chunk_rows, chunk_columns = dataset.chunks or (None, None)
+    chunk_rows, chunk_columns = chunks or (None, None)
     row_order, column_order = np.argsort(rows), np.argsort(columns)
     sorted_rows, sorted_columns = rows[row_order], columns[column_order]
     parts = [
@@ -99,26 +109,56 @@ def read_cells(
     if len(parts) == 1 and in_order:
         (top, bottom), (left, right) = parts[0]
         if (bottom - top, right - left) == (len(rows), len(columns)):
-            return _native(holder[top:bottom, left:right])
-    out = np.empty((len(rows), len(columns)), dtype=_native_dtype(dtype))
+            return np.ascontiguousarray(fetch(*parts[0]), dtype=dtype.base)
+    out = np.empty((len(rows), len(columns), *dtype.shape), dtype=dtype.base)
     for (top, bottom), (left, right) in parts:
-        block = holder[top:bottom, left:right]
+        block = fetch((top, bottom), (left, right))
         first, last = np.searchsorted(sorted_rows, [top, bottom])
         begin, end = np.searchsorted(sorted_columns, [left, right])
         inner_rows = _selection(sorted_rows[first:last], (top, bottom))
         inner_columns = _selection(sorted_columns[begin:end], (left, right))
-        out[np.ix_(row_order[first:last], column_order[begin:end])] = block[inner_rows][
-            :, inner_columns
-        ]
+        cells = block[inner_rows][:, inner_columns]
+        out[np.ix_(row_order[first:last], column_order[begin:end])] = cells
     return out
 
 
-def _native_dtype(dtype: np.dtype) -> np.dtype:
-    return dtype.newbyteorder("=")
+@dataclass(frozen=True)
+class _Table:
+    """An open 2-D dataset; ``dtype`` is that of its file."""
+
+    fetch: Fetch
+    dtype: np.dtype
+    chunks: tuple[int, int] | None
+
+    def read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray:
+        dtype = native(self.dtype)
+        return read_cells(self.fetch, rows, columns, dtype=dtype, chunks=self.chunks)
 
 
-def _native(block: NDArray) -> NDArray:
-    return np.ascontiguousarray(block, dtype=_native_dtype(block.dtype))
+@contextmanager
+def open_table(path: str, dataset: str, name: str | None) -> Iterator[_Table]:
+    """Give what reads rectangles of a 2-D dataset: straight from the file, or by h5py.
+
+    ``name`` is the field of a compound dataset to read; None for all.
+    """
+    with open_direct(path, dataset) as opened:
+        if opened is not None:
+            direct, fd = opened
+            dtype = direct.dtype if name is None else direct.dtype[name]
+
+            def fetch(rows: Interval, columns: Interval) -> NDArray:
+                block = direct.read(fd, rows, columns)
+                return block if name is None else block[name]
+
+            yield _Table(fetch, dtype, direct.chunks)
+            return
+        with open_for_blocks(path) as file:
+            table = open_object(file, dataset)
+            holder = table if name is None else table.fields(name)
+            dtype = table.dtype if name is None else table.dtype[name]
+            yield _Table(
+                lambda rows, columns: holder[slice(*rows), slice(*columns)], dtype, table.chunks
+            )
 
 
 @dataclass(frozen=True)
@@ -178,9 +218,8 @@ class MainSource:
         top_names = {component.field[0] for component in components if component.field}
         name = top_names.pop() if len(top_names) == 1 else None
         if wanted[0].size and wanted[1].size:
-            with open_for_blocks(self.path) as file:
-                table = open_object(file, self.dataset)
-                cells = self._read(table, rows.ravel(), measured, columns.ravel(), name)
+            with open_table(self.path, self.dataset, name) as table:
+                cells = self._read(table, rows.ravel(), measured, columns.ravel())
         else:
             cells = None
         return [
@@ -190,19 +229,18 @@ class MainSource:
 
     @staticmethod
     def _read(
-        table: h5py.Dataset,
+        table: _Table,
         rows: NDArray[np.int64],
         measured: NDArray[np.bool_],
         columns: NDArray[np.int64],
-        name: str | None,
     ) -> NDArray:
         """Return the measured cells, ``(measured rows, columns)``; repeated indices are allowed."""
         rows = rows[measured]
         distinct_rows, back_rows = np.unique(rows, return_inverse=True)
         distinct_columns, back_columns = np.unique(columns, return_inverse=True)
         if len(distinct_rows) == len(rows) and len(distinct_columns) == len(columns):
-            return read_cells(table, rows, columns, name)
-        cells = read_cells(table, distinct_rows, distinct_columns, name)
+            return table.read(rows, columns)
+        cells = table.read(distinct_rows, distinct_columns)
         return cells[back_rows][:, back_columns]
 
     def _component(

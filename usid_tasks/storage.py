@@ -10,7 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 from h5py import h5d, h5s, h5z
+from numpy.typing import NDArray
 
+from usid_tasks.errors import FileBusyError
 from usid_tasks.records import Elsewhere, Storage
 
 _LAYOUTS = {
@@ -26,7 +28,14 @@ Extent = tuple[int, ...] | int | None
 
 
 def read_storage(dataset: h5py.Dataset) -> Storage:
-    """Return how an open dataset is stored; of its values none is read, or a single one."""
+    """Return how an open dataset is stored; of its values none is read, or a single one.
+
+    Raises
+    ------
+    FileBusyError
+        If another program is writing a file that holds values of a virtual dataset: HDF5 would
+        show fill values.
+    """
     plist = dataset.id.get_create_plist()
     layout = _LAYOUTS.get(plist.get_layout(), "unknown")
     elsewhere: tuple[Elsewhere, ...] = ()
@@ -60,10 +69,14 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
 def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:
     """Return the rows of which no value, or not every value, was ever written."""
     shape = dataset.shape
-    if not shape or not math.prod(shape) or layout not in ("contiguous", "chunked"):
+    if not shape or not math.prod(shape):
         return ()
     if layout == "contiguous":
         return () if dataset.id.get_storage_size() else ((0, shape[0]),)
+    if layout == "virtual":
+        return _rows_where(_mapped_values(dataset) < math.prod(shape[1:]), 1, shape[0])
+    if layout != "chunked":
+        return ()
     chunks = dataset.chunks
     counts = [-(-size // edge) for size, edge in zip(shape, chunks, strict=True)]
     if dataset.id.get_num_chunks() >= math.prod(counts):
@@ -72,12 +85,31 @@ def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:
     starts: list[int] = []
     dataset.id.chunk_iter(lambda chunk: starts.append(chunk.chunk_offset[0]))
     np.add.at(written, np.array(starts, dtype=np.int64) // chunks[0], 1)
-    is_partial = np.concatenate([[False], written < math.prod(counts[1:]), [False]])
-    edges = np.flatnonzero(np.diff(is_partial.astype(np.int8))) * chunks[0]
+    return _rows_where(written < math.prod(counts[1:]), chunks[0], shape[0])
+
+
+def _rows_where(is_partial: NDArray[np.bool_], n_each: int, n_rows: int) -> tuple[Rows, ...]:
+    """Return the runs of True as intervals of rows, ``n_each`` rows for each entry."""
+    padded = np.concatenate([[False], is_partial, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(padded)) * n_each
     return tuple(
-        (int(start), min(int(stop), shape[0]))
+        (int(start), min(int(stop), n_rows))
         for start, stop in zip(edges[::2], edges[1::2], strict=True)
     )
+
+
+def _mapped_values(dataset: h5py.Dataset) -> NDArray[np.int64]:
+    """Return how many values of each row of a virtual dataset come from a source."""
+    mapped = np.zeros(dataset.shape[0], dtype=np.int64)
+    for source in dataset.virtual_sources():
+        try:
+            n_points = int(source.vspace.get_select_npoints())
+            low, high = source.vspace.get_select_bounds()
+        except (RuntimeError, ValueError):  # an unlimited selection goes on to the end
+            mapped += math.prod(dataset.shape)
+            continue
+        mapped[low[0] : high[0] + 1] += n_points // (high[0] + 1 - low[0])
+    return mapped
 
 
 def _decoding_problem(dataset: h5py.Dataset, missing: Sequence[str]) -> str:
@@ -116,23 +148,17 @@ def _external_files(dataset: h5py.Dataset) -> Iterator[Elsewhere]:
 def _virtual_sources(dataset: h5py.Dataset) -> Iterator[Elsewhere]:
     """Yield each file that a virtual dataset takes values from, with what is missing there."""
     wanted: dict[str, dict[str, Extent]] = {}
-    n_mapped = 0
     for source in dataset.virtual_sources():
-        extent: Extent = None
+        extent: Extent
         try:
             n_points = int(source.vspace.get_select_npoints())
-        except (RuntimeError, ValueError):  # unlimited selections have no number of points
-            n_points = math.prod(dataset.shape)
-        else:
             is_whole = source.src_space.get_select_type() == h5s.SEL_ALL
             extent = n_points if is_whole else source.src_space.shape
-        n_mapped += n_points
+        except (RuntimeError, ValueError):  # unlimited selections have no number of points
+            extent = None
         wanted.setdefault(source.file_name, {})[source.dset_name] = extent
     for name, members in wanted.items():
         yield Elsewhere(name, _source_problem(dataset.file, name, members))
-    if n_mapped < math.prod(dataset.shape):
-        found = f"only {n_mapped} of {math.prod(dataset.shape)} values come from anywhere"
-        yield Elsewhere("no file", found)
 
 
 def _source_problem(file: h5py.File, name: str, members: dict[str, Extent]) -> str:
@@ -147,6 +173,11 @@ def _source_problem(file: h5py.File, name: str, members: dict[str, Extent]) -> s
             with h5py.File(path, "r") as other:
                 return _missing_members(other, members)
         except OSError as error:
+            if "lock" in str(error):
+                raise FileBusyError(
+                    path, f"a program holds it open for writing ({error})",
+                    "try again when the writer is done",
+                ) from error  # fmt: skip
             reasons.append(f"cannot be opened: {error}")
     return reasons[0] if reasons else "no such file"
 
@@ -156,16 +187,17 @@ def _missing_members(file: h5py.File, members: dict[str, Extent]) -> str:
         held = file.get(_first_block(name))
         if not isinstance(held, h5py.Dataset):
             return f"no dataset {name}"
-        if extent is not None and _is_smaller(held.shape or (), extent):
-            return f"{name} of shape {held.shape}, too small for what is taken of it ({extent})"
+        if extent is not None and not _has(held.shape or (), extent):
+            taken = f"{extent} values are" if isinstance(extent, int) else f"a part of {extent} is"
+            return f"{name} of shape {held.shape}, where {taken} taken"
     return ""
 
 
-def _is_smaller(shape: Sequence[int], extent: tuple[int, ...] | int) -> bool:
-    if isinstance(extent, int):
-        return math.prod(shape) < extent
-    return len(shape) != len(extent) or any(
-        size < wanted for size, wanted in zip(shape, extent, strict=True)
+def _has(shape: Sequence[int], extent: tuple[int, ...] | int) -> bool:
+    if isinstance(extent, int):  # a dataset taken as a whole must fit exactly
+        return math.prod(shape) == extent
+    return len(shape) == len(extent) and all(
+        size >= wanted for size, wanted in zip(shape, extent, strict=True)
     )
 
 

@@ -169,20 +169,24 @@ def validate_paths(
     ------
     UsidError
         Before anything is read, if a path does not exist or a rule is named that does not.
-        After all others have been yielded, if a file is busy or may not be read.
+        After all others have been yielded, if a file is busy, or a file or folder may not be
+        read.
     """
     progress = progress or NullProgress()
     if settings is not None:
         filtered((), settings.validate.select, settings.validate.ignore)
     ignore = DEFAULT_IGNORE if settings is None else settings.ingest.ignore
-    files = list(dict.fromkeys(file for path in paths for file in _files(Path(path), ignore)))
-    progress.begin("validating", files=len(files))
     failures: list[UsidError] = []
+    found = [file for path in paths for file in _files(Path(path), ignore, failures)]
+    files = list(dict.fromkeys(found))
+    progress.begin("validating", files=len(files))
     for file in files:
         try:
-            yield file, validate_file(file, settings)
+            findings = validate_file(file, settings)
         except UsidError as error:
             failures.append(error)
+        else:
+            yield file, findings
         progress.advance(files=1)
     if len(failures) == 1:
         raise failures[0]
@@ -190,23 +194,24 @@ def validate_paths(
         told = "; ".join(f"{error.where}: {error.what}" for error in failures[:3])
         more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
         raise UsidError(
-            f"{len(failures)} of {len(files)} files", f"not validated: {told}{more}",
+            f"{len(failures)} files or folders", f"not validated: {told}{more}",
             failures[0].remedy,
         ) from failures[0]  # fmt: skip
 
 
-def _files(path: Path, ignore: Sequence[str]) -> list[Path]:
-    """Return the file itself, or the HDF5 files in a folder in the order of their names."""
-    if not path.exists():
-        raise UsidError(path, "there is no such file or folder", "Correct the path.")
-    if not path.is_dir():
+def _files(path: Path, ignore: Sequence[str], failures: list[UsidError]) -> list[Path]:
+    """Return the file itself, or the HDF5 files in a folder in the order of their names.
+
+    Folders that cannot be searched are added to ``failures``.
+    """
+    if path.is_file():
         return [path]
+    if not path.is_dir():
+        raise UsidError(path, "there is no such file or folder", "Correct the path.")
 
     def fail(error: OSError) -> None:
-        raise UsidError(
-            error.filename or path, f"cannot be searched ({error.strerror or error})",
-            "Check its permissions, or name the files.",
-        ) from error  # fmt: skip
+        what = f"cannot be searched ({error.strerror or error})"
+        failures.append(UsidError(error.filename or path, what, "Check its permissions."))
 
     def is_ignored(name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in ignore) or name.endswith(".zarr")

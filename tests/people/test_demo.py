@@ -20,7 +20,7 @@ def usid(*arguments: str, cwd: Path, home: Path) -> subprocess.CompletedProcess[
     kept = {
         name: text
         for name, text in os.environ.items()
-        if not name.startswith(("USID_", "PREFECT_")) or name == "USID_CI_WORK"
+        if not name.startswith(("USID_", "PREFECT_"))
     }
     return subprocess.run(
         [sys.executable, "-c", "from usid_tasks.cli import main; main()", *arguments],

@@ -135,6 +135,12 @@ def results(file: h5py.File) -> None:
     group["coefficients"] = np.arange(3)
 
 
+def null_source(file: h5py.File) -> None:
+    attrs = file[RESULTS].attrs
+    del attrs["source_000"]
+    attrs.create("source_000", h5py.Reference(), dtype=h5py.ref_dtype)
+
+
 def regions(file: h5py.File) -> None:
     """Add the optional region references, one for each label."""
     table = file[f"{CHANNEL}/Position_Indices"]
@@ -237,6 +243,13 @@ def virtual(name: str, source: str, *, is_there: bool = True) -> Edit:
         put_in(file, file[CHANNEL].create_virtual_dataset(name, layout), attrs, users)
 
     return edit
+
+
+def virtual_extra(file: h5py.File) -> None:
+    """Add a virtual dataset that is no Main dataset, its source missing."""
+    layout = h5py.VirtualLayout((3, 4), "f4")
+    layout[:] = h5py.VirtualSource("more.h5", "part", (3, 4))
+    file.create_virtual_dataset("extra", layout)
 
 
 def external(name: str, raw: str, size_bytes: int) -> Edit:

@@ -15,6 +15,7 @@ from cases import (
     external,
     half_written,
     moved,
+    null_source,
     odd_attribute,
     picture_only,
     replaced,
@@ -25,6 +26,7 @@ from cases import (
     together,
     undecodable,
     virtual,
+    virtual_extra,
     without_stamps,
 )
 from usid_files import MAIN, Side
@@ -66,6 +68,7 @@ RULES_ON_STORAGE = [
         spoil=external("Raw_Data", "part.raw", 100),
     ),
     Case("S4", "external storage: values in part.raw", spoil=external("Raw_Data", "part.raw", 240)),
+    Case("S4", "virtual storage: values in more.h5 (no such file)", spoil=virtual_extra),
     Case("S5", "6 of 12 rows not written, or in part: 6 to 11", spoil=half_written),
     Case("S5", "no value was ever written (12 rows)", how={"allocate": False}),
     Case(
@@ -118,6 +121,7 @@ RULES_ON_GROUPS = [
         "R28", "2 sources counted, 1 named", both=results,
         spoil=attribute(RESULTS, "num_sources", 2),
     ),
+    Case("R28", "source_000 leads nowhere", both=results, spoil=null_source),
     Case("R28", "no num_sources", both=results, spoil=attribute(RESULTS, "num_sources", None)),
     Case(
         "R29", f"results of {MAIN} in source.h5", INFO, both=results, spoil=source_elsewhere,

@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from axis_cases import RULES_ON_ORDER, RULES_ON_VALUES
-from cases import ERROR, Case, write_clean
+from cases import CHANNEL, ERROR, Case, stamp, write_clean
 from file_cases import RULES_ON_GROUPS, RULES_ON_STORAGE
 from main_cases import RULES_ON_TABLES, RULES_ON_THE_MAIN
 from typer.testing import CliRunner
+from usid_files import MAIN, Side
 
 from usid_tasks.checks import RULES, registry, rules_page
 from usid_tasks.cli import app
+from usid_tasks.validate import validate_file
 
 CASES = [
     *RULES_ON_THE_MAIN,
@@ -118,13 +121,33 @@ def test_a_clean_file_has_no_finding(tmp_path: Path) -> None:
     assert validate(write_clean(tmp_path / "clean.h5")) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "attrs"),
+    [
+        ("Raw_Data-Fit_012", {"algorithm": "Fit", "num_source_dsets": 1}),
+        ("Raw_Data-Two-Step_Fit_000", {"tool": "Two-Step_Fit", "num_sources": [1]}),
+        ("Multi_Dataset-Fit_000", {"tool": "Fit", "num_sources": 2}),
+    ],
+)
+def test_results_groups_that_are_as_they_should_be(
+    tmp_path: Path, name: str, attrs: dict[str, Any]
+) -> None:
+    path = write_clean(tmp_path / "scan.h5")
+    with h5py.File(path, "r+") as file:
+        group = file[CHANNEL].create_group(name)
+        group.attrs.update(attrs)
+        group["coefficients"] = 1
+        for number in range(int(np.max(attrs.get("num_sources", 1)))):
+            group.attrs[f"source_{number:03d}"] = file[MAIN].ref
+        stamp(file)
+    assert validate(path) == (0, [])
+
+
 @pytest.mark.parametrize("name", ["timestamp", "time_stamp"])
 @pytest.mark.parametrize(
     "version", ["pyUSID_version", "pycroscopy_version", "sidpy_version", "Pycroscopy version"]
 )
 def test_r26_takes_the_names_that_producers_write(tmp_path: Path, name: str, version: str) -> None:
-    import h5py
-
     path = write_clean(tmp_path / "scan.h5")
     with h5py.File(path, "r+") as file:
         for place in ("/", "/Measurement_000"):
@@ -201,9 +224,6 @@ def test_r31_validating_changes_no_byte(tmp_path: Path) -> None:
 
 def test_storage_thresholds_by_default(tmp_path: Path) -> None:
     """Files as large as the default thresholds mean: nothing is the wrong way round."""
-    from usid_files import Side
-
-    from usid_tasks.validate import validate_file
 
     def ids(shape: tuple[int, int], **how: Any) -> set[str]:
         path = tmp_path / "large.h5"

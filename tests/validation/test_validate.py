@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -126,8 +127,28 @@ def test_a_busy_file_does_not_keep_the_others_from_being_validated(tmp_path: Pat
         assert [next(found)[0].name for _ in range(2)] == ["b.h5", "c.h5"]
         with pytest.raises(FileBusyError, match=r"a\.h5"):
             next(found)
-        with a_writer_of(tmp_path / "b.h5"), pytest.raises(UsidError, match="2 of 3 files"):
+        with a_writer_of(tmp_path / "b.h5"), pytest.raises(UsidError, match="2 files or folders"):
             list(validate_paths([tmp_path]))
+
+
+def test_a_folder_that_cannot_be_searched_is_told_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_clean(tmp_path / name / "scan.h5")
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = validate_paths([tmp_path])
+    assert next(found) == (tmp_path / "b" / "scan.h5", [])
+    with pytest.raises(UsidError, match=r"a: cannot be searched \(Permission denied\)"):
+        next(found)
 
 
 def test_findings_are_filtered(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def _tables_lie_above(file: JudgedFile) -> Iterator[Violation]:
 
 
 def _holders(record: FileRecord) -> dict[str, Attributes]:
-    """Return the attributes of all groups and Main datasets, by path."""
+    """Return the attributes of all groups and Main datasets, by path; none without a Main."""
+    if not record.candidates:
+        return {}
     groups = {path: group.attributes for path, group in record.groups.items()}
     mains = {path: main.dataset.attributes for path, main in record.candidates.items()}
     return {**groups, **mains}

@@ -76,6 +76,7 @@ FILE_RULES = (
     files.F4,
     main_datasets.F6,
     names.N1,
+    storage.S4_OTHERS,
 )
 """On a :class:`~usid_tasks.checks.subjects.JudgedFile`; never errors."""
 
@@ -101,7 +102,7 @@ def _distinct() -> tuple[Rule, ...]:
     )
     by_id: dict[str, Rule] = {}
     for rule in (rule for rules in lists for rule in rules):
-        if rule not in (tables.F2_READ, order.R14_FINITE):  # second parts of F2 and R14
+        if rule not in (tables.F2_READ, order.R14_FINITE, storage.S4_OTHERS):  # second parts
             by_id.setdefault(rule.id, rule)
     return tuple(by_id[rule_id] for rule_id in sorted(by_id, key=sort_key))
 

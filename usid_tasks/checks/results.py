@@ -12,7 +12,7 @@ from usid_tasks.records import FileRecord, Group
 TOOL = "h5USID, «Tool (analysis / processing)»"
 MULTIPLE = "Advanced topics, «Processing on multiple Main datasets»"
 
-NAME = re.compile(r"(?P<source>.+)-(?P<tool>[^-]+)_(?P<index>\d+)")
+_NUMBERED = re.compile(r"(.+-.+)_\d+")
 _SOURCE = re.compile(r"source_\d+")
 _CERTAIN = ("num_sources", "num_source_dsets", "source_dataset_path")
 _MANY = "Multi_Dataset"
@@ -32,8 +32,7 @@ def is_results_group(group: Group, record: FileRecord) -> bool:
     """Return True for a group of results: by its attributes, or named after a dataset beside it."""
     if any(name in group.attributes.records for name in _CERTAIN) or sources_of(group):
         return True
-    source, dash, _ = _name(group).rpartition("-")
-    return bool(dash) and _beside(group, source) in record.datasets
+    return any(_beside(group, source) in record.datasets for source in _sources_in_name(group))
 
 
 def tool_of(group: Group) -> str:
@@ -42,8 +41,14 @@ def tool_of(group: Group) -> str:
         value = group.attributes.values.get(name)
         if isinstance(value, str):
             return value
-    match = NAME.fullmatch(_name(group))
-    return match["tool"] if match else ""
+    match = _NUMBERED.fullmatch(_name(group))
+    return match[1].partition("-")[2] if match else ""
+
+
+def _sources_in_name(group: Group) -> list[str]:
+    """Return what may be the source in the name of a group: a tool, too, may have a «-»."""
+    name = _name(group)
+    return [name[:at] for at, character in enumerate(name) if character == "-" and at]
 
 
 def _name(group: Group) -> str:
@@ -58,22 +63,21 @@ def _is_named_after_its_source(judged: JudgedGroup) -> Iterator[Violation]:
     group, record = judged.group, judged.record
     if group.path == "/" or not is_results_group(group, record):
         return
-    match = NAME.fullmatch(_name(group))
-    if match is None:
+    if _NUMBERED.fullmatch(_name(group)) is None:
         yield Violation(group.path, f"a results group named {_name(group)}")
         return
-    if match["source"] == _MANY or "source_dataset_path" in group.attributes.records:
+    told = _sources_in_name(group)
+    if told[0] == _MANY or "source_dataset_path" in group.attributes.records:
         return
     sources = [path for path in sources_of(group).values() if path is not None]
-    names = [path.rpartition("/")[2] for path in sources]
-    if names and match["source"] not in names:
-        yield Violation(
-            group.path, f"named after {match['source']}, but its source is {listed(sources)}"
-        )
-    elif _beside(group, match["source"]) not in record.datasets:
+    names = {path.rpartition("/")[2] for path in sources}
+    if names and not names & set(told):
+        found = f"named after {told[0]}, but its source is {listed(sources)}"
+        yield Violation(group.path, found)
+    elif all(_beside(group, source) not in record.datasets for source in told):
         yield Violation(
             group.path,
-            f"no dataset {match['source']} beside the group",
+            f"no dataset {told[0]} beside the group",
             "results beside their source",
             "nothing needs to be done where the attribute source_000 tells the source",
             severity=INFO if sources else None,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from usid_tasks.checks.main_datasets import MAIN_DATA
 from usid_tasks.checks.rule import ERROR, INFO, WARNING, Rule, Violation, listed
-from usid_tasks.checks.subjects import Judged
-from usid_tasks.records import Dataset
+from usid_tasks.checks.subjects import Judged, JudgedFile
+from usid_tasks.records import Candidate, Dataset
 from usid_tasks.sizes import format_size
 
 _BRING_BACK = {
@@ -100,13 +101,30 @@ def _values_are_here(judged: Judged) -> Iterator[Violation]:
             yield Violation(dataset.path, f"{name}{kind} storage: values in {listed(files)}")
 
 
+def _other_values_are_here(file: JudgedFile) -> Iterator[Violation]:
+    candidates = file.record.candidates
+    known = {path for one in candidates.values() for path in (one.path, *_table_paths(one))}
+    for path, dataset in file.record.datasets.items():
+        told = [
+            f"{part.file} ({part.problem})" if part.problem else part.file
+            for part in dataset.storage.elsewhere
+            if part.file != "." or part.problem
+        ]
+        if told and path not in known:
+            yield Violation(path, f"{dataset.storage.layout} storage: values in {listed(told)}")
+
+
+def _table_paths(candidate: Candidate) -> list[str]:
+    return [table.dataset.path for table in candidate.ancillaries.values()]
+
+
 def _values_were_written(judged: Judged) -> Iterator[Violation]:
     for name, dataset in _datasets(judged):
         shape, rows = dataset.shape, dataset.storage.unwritten
         # a table of one point that was left at zero is as it should be
         if not rows or not shape or (name and math.prod(shape) == 1):
             continue
-        if not dataset.storage.size_bytes:
+        if not dataset.storage.size_bytes and dataset.storage.layout != "virtual":
             told = f"no value was ever written ({shape[0]} rows)"
         else:
             n_rows = sum(stop - start for start, stop in rows)
@@ -163,7 +181,7 @@ S3 = Rule(
 S4 = Rule(
     id="S4",
     severity=WARNING,
-    varies="error where the other file is missing or too short",
+    varies="error where a Main dataset or table of it needs a file that is missing or too short",
     title="Values lie in this file",
     why="HDF5 shows the fill value, without a word, for whatever it does not find in another "
     "file; and a copy of this file alone is empty.",
@@ -173,13 +191,15 @@ S4 = Rule(
     example="virtual storage: values in part.h5",
     find=_values_are_here,
 )
+S4_OTHERS = replace(S4, find=_other_values_are_here)
 S5 = Rule(
     id="S5",
     severity=WARNING,
     title="Every value was written",
-    why="Where nothing was written HDF5 shows the fill value, mostly 0: it was not measured.",
+    why="Where nothing was written, or a virtual dataset has no source, HDF5 shows the fill "
+    "value, mostly 0: it was not measured.",
     section="HDF5",
-    expected="values written in all chunks",
+    expected="all values written",
     remedy="take these rows for not measured: the scan or the analysis was not finished",
     example="6 of 12 rows not written, or in part: 6 to 11",
     find=_values_were_written,
