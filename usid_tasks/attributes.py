@@ -69,6 +69,12 @@ def decode_text(raw: str | bytes) -> tuple[str, str]:
         return data.decode("latin-1"), "latin-1"
 
 
+def resolve_name(held: h5py.HLObject) -> str | None:
+    """Return the path of an object, whatever bytes it is made of; None where it has none."""
+    name = held.name
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+
+
 def resolve(reference: h5r.Reference, file: h5py.File) -> tuple[str, str | None]:
     """Return the state and the path behind an object reference.
 
@@ -79,7 +85,7 @@ def resolve(reference: h5r.Reference, file: h5py.File) -> tuple[str, str | None]
         return "null", None
     try:
         target = file[reference]
-        path = target.name
+        path = resolve_name(target)
     except (ValueError, KeyError, OSError, RuntimeError):
         return "dangling", None
     if path is None:
@@ -138,7 +144,7 @@ class _Encoder:
         if not reference:
             return None
         try:
-            path = self.file[reference].name
+            path = resolve_name(self.file[reference])
             space = h5r.get_region(reference, self.file.id)
             low, high = space.get_select_bounds()
         except (ValueError, KeyError, OSError, RuntimeError):

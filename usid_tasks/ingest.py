@@ -25,6 +25,7 @@ from usid_tasks.digests import file_digest
 from usid_tasks.discover import discover
 from usid_tasks.errors import ClaimedError, FileBusyError, NotHDF5Error, UsidError
 from usid_tasks.model import JSON, LAYOUT_VERSION, Finding, Outcome, Severity
+from usid_tasks.probe import probe
 from usid_tasks.progress import NullProgress, Progress
 from usid_tasks.proof import build_receipt, versions
 from usid_tasks.publish import Destination
@@ -413,6 +414,7 @@ def _examine(work: _Work, share: _Share) -> FileRecord:
 def _convert(work: _Work, staged: Path, share: _Share) -> Converted:
     file = work.file
     try:
+        probe(file.path, timeout_s=work.sweep.settings.ingest.probe_timeout_s)
         return convert_to(
             file.path,
             staged,

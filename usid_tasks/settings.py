@@ -95,6 +95,7 @@ class IngestSettings(Section):
     ignore: tuple[str, ...] = (".snapshot", "@eaDir", "#recycle", ".nfs*", ".usid", "*.zarr")
     workers: Workers = 2
     deferred_warning_hours: Number = 24.0
+    probe_timeout_s: Annotated[Number, Field(gt=0)] = 120.0
 
 
 class ReadSettings(Section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,6 +25,7 @@ from usid_tasks.checks.subjects import Judged, JudgedFile, JudgedGroup, JudgedSi
 from usid_tasks.discover import DEFAULT_IGNORE, is_hdf5
 from usid_tasks.errors import NotHDF5Error, SettingsError, UsidError
 from usid_tasks.model import Finding, Severity
+from usid_tasks.probe import TIMEOUT_S, findings_from_child
 from usid_tasks.progress import NullProgress, Progress
 from usid_tasks.usid import UsidFile, read_usid
 
@@ -98,21 +101,38 @@ def validate_file(path: Path | str, settings: Settings | None = None) -> list[Fi
     UsidError
         If it does not exist or may not be read.
     """
-    thresholds = thresholds_from(settings)
+    return _told(findings_with(path, thresholds_from(settings)), settings)
+
+
+def findings_with(path: Path | str, thresholds: Thresholds) -> list[Finding]:
+    """Return all findings of one file (see :func:`validate_file` for what it raises)."""
     try:
         usid_file = read_usid(path, tolerance=thresholds.uniform_tolerance)
     except NotHDF5Error as error:
-        found = [F1.finding(str(path), Violation("/", error.what))]
+        return [F1.finding(str(path), Violation("/", error.what))]
     except OSError as error:
         raise UsidError(
             path, f"cannot be read ({error.strerror or error})", "Check the path and permissions."
         ) from error
-    else:
-        found = findings_of(usid_file, thresholds)
+    return findings_of(usid_file, thresholds)
+
+
+def _told(found: Sequence[Finding], settings: Settings | None) -> list[Finding]:
     if settings is None:
-        return found
+        return list(found)
     chosen = settings.validate
     return filtered(found, chosen.select, chosen.ignore, chosen.severity)
+
+
+def _validate_apart(path: Path, settings: Settings | None) -> list[Finding]:
+    """Return the findings of one of many files: HDF5 may crash on it without ending the others."""
+    limit = settings.ingest.probe_timeout_s if settings else TIMEOUT_S
+    thresholds = thresholds_from(settings)
+    try:
+        found = findings_from_child(path, asdict(thresholds), timeout_s=limit)
+    except NotHDF5Error as error:
+        found = [F1.finding(str(path), Violation("/", error.what))]
+    return _told(found, settings)
 
 
 def filtered(
@@ -180,14 +200,20 @@ def validate_paths(
     found = [file for path in paths for file in _files(Path(path), ignore, failures)]
     files = list(dict.fromkeys(found))
     progress.begin("validating", files=len(files))
-    for file in files:
+    check = validate_file if len(files) == 1 else _validate_apart
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(check, file, settings) for file in files]
         try:
-            findings = validate_file(file, settings)
-        except UsidError as error:
-            failures.append(error)
-        else:
-            yield file, findings
-        progress.advance(files=1)
+            for file, job in zip(files, jobs, strict=True):
+                try:
+                    findings = job.result()
+                except UsidError as error:
+                    failures.append(error)
+                else:
+                    yield file, findings
+                progress.advance(files=1)
+        finally:
+            pool.shutdown(cancel_futures=True)
     if len(failures) == 1:
         raise failures[0]
     if failures:

@@ -92,6 +92,6 @@ def test_every_command_is_listed_with_its_whole_first_line():
     told = run_usid("--help")
     lines = str(told["printed"]).partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("ingest", "validate", "inspect", "convert", "rules", "demo", "config")
+        *("ingest", "validate", "inspect", "convert", "verify", "rules", "demo", "config")
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)

@@ -109,12 +109,14 @@ def test_a_schedule_counts_known_failures_without_failing(deployed, mixed, tmp_p
         "parameters": {"params": params},
     }
     server.post(f"deployments/{by_hand['deployment_id']}/schedules", [schedule])
-    for _ in range(600):
+    for _ in range(300):
         runs = [one for one in server.flow_runs() if one["auto_scheduled"]]
         ended = [one for one in runs if one["state_type"] not in WAITING]
         if ended:
             break
-        time.sleep(0.5)
+        time.sleep(1)
+    else:
+        pytest.fail(f"no run of the schedule has ended: {runs}")
     (run,) = ended
     assert run["state_type"] == "COMPLETED", run["state"]
     assert run["state"]["message"].endswith("; 2 known failures unchanged")

@@ -95,6 +95,13 @@ def every_kind_of_attribute(path: Path) -> Path:
     return path
 
 
+def names_in_bytes(path: Path) -> Path:
+    """Write names that are not UTF-8."""
+    with h5py.File(path, "w") as file:
+        write_main(file.create_group(b"\x81\xff"), position=raster(), spectroscopic=BIAS)
+    return path
+
+
 def times(path: Path) -> Path:
     """Write units that xarray would decode as times."""
     spectroscopic = line("Time", np.arange(5.0), units="seconds")
@@ -172,6 +179,7 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "extras": every_kind_of_extra,
     "attributes": every_kind_of_attribute,
     "times": times,
+    "names in bytes": names_in_bytes,
     "several Mains": two_levels,
     "dependent values": dependent_values,
 }

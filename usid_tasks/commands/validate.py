@@ -48,16 +48,18 @@ def validate(
     settings = load_settings(config, overrides={"validate": given})
     n_files, has_error = 0, False
     told: list[Finding] = []
-    with open_progress(is_quiet=as_json) as progress:
-        for _, findings in validate_paths(path, settings, progress=progress):
-            n_files += 1
-            has_error |= any(finding.severity is Severity.ERROR for finding in findings)
-            if as_json:
-                echo_lines(finding_lines(findings))
-            else:
-                told += findings
-    if not as_json:
-        print_findings(plain_console(), told, n_files=n_files)
+    try:
+        with open_progress(is_quiet=as_json) as progress:
+            for _, findings in validate_paths(path, settings, progress=progress):
+                n_files += 1
+                has_error |= any(finding.severity is Severity.ERROR for finding in findings)
+                if as_json:
+                    echo_lines(finding_lines(findings))
+                else:
+                    told += findings
+    finally:  # what could not be read is told after all that could
+        if not as_json and n_files:
+            print_findings(plain_console(), told, n_files=n_files)
     raise typer.Exit(WRONG if has_error else WELL)
 
 

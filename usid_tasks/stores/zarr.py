@@ -328,7 +328,7 @@ def _consolidate(folder: Path, groups: Sequence[str], arrays: Sequence[str]) -> 
         "must_understand": False,
         "metadata": metadata,
     }
-    root.write_text(json.dumps(document, indent=2, ensure_ascii=False), "utf-8")
+    root.write_text(json.dumps(document, indent=2), "utf-8")
 
 
 def metadata_digest(folder: Path) -> str:
