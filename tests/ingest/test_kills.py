@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from conftest import sound
+from lab_files import sound
 
 from usid_tasks.model import Outcome
 from usid_tasks.verify import verify_paths

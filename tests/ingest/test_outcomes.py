@@ -8,7 +8,7 @@ import time
 
 import h5py
 import pytest
-from conftest import broken, not_usid, partial, sound, truncated
+from lab_files import broken, not_usid, partial, sound, truncated
 from typer.testing import CliRunner
 
 from usid_tasks import ingest as library

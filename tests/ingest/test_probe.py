@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import sound
+from lab_files import sound
 
 from usid_tasks import probe as library
 from usid_tasks.errors import NotHDF5Error

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from cases import CASES, all_zero
+from store_cases import CASES, all_zero
 
 from usid_tasks.model import Outcome
 

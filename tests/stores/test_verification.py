@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import zarr
-from cases import CASES, all_zero
+from store_cases import CASES, all_zero
 from typer.testing import CliRunner
 from usid_files import MAIN
 
