@@ -19,7 +19,8 @@ from usid_tasks.validate import validate_paths
 
 
 @pytest.fixture(autouse=True)
-def no_children_left():
+def no_children_but_ours():
+    library._end_all()
     yield
     library._end_all()
 

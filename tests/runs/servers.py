@@ -139,7 +139,9 @@ def prefect_server(folder: Path) -> Iterator[Server]:
     url = f"http://127.0.0.1:{port}/api"
     prefect = str(Path(sys.executable).with_name("prefect"))
     command = (prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui")
-    with running(*command, env=clean_environment(home), log=log, cwd=folder) as process:
+    # schedules are looked at every minute otherwise
+    env = clean_environment(home, PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2")
+    with running(*command, env=env, log=log, cwd=folder) as process:
         for _ in range(START_S * 5):
             if process.poll() is not None:
                 break
