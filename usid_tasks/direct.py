@@ -20,21 +20,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5t
 from isal import igzip_lib, isal_zlib
 from numcodecs import Blosc, Fletcher32, Shuffle, Zstd
 from numpy.typing import NDArray
 
+from usid_tasks.storage import BLOSC, DECODED_HERE, DEFLATE, FLETCHER32, SHUFFLE, ZSTD, why_not
 from usid_tasks.usid import open_hdf5, open_object
 
-DEFLATE, SHUFFLE, FLETCHER32, BLOSC, ZSTD = 1, 2, 3, 32001, 32015
-_NAMES = {
-    DEFLATE: "deflate",
-    SHUFFLE: "shuffle",
-    FLETCHER32: "fletcher32",
-    BLOSC: "blosc",
-    ZSTD: "zstd",
-}
 _SPAN_BYTES = 4 * 2**20
 _NEVER_WRITTEN = -1
 
@@ -69,7 +61,9 @@ class Filter:
                 raise OSError(f"a chunk does not match its checksum: {error}") from error
         if self.number == ZSTD:
             return Zstd().decode(data)
-        return Blosc().decode(data)
+        if self.number == BLOSC:
+            return Blosc().decode(data)
+        raise OSError(f"the filter {self.number} is not decoded here")
 
 
 @dataclass(frozen=True)
@@ -97,7 +91,7 @@ class Direct:
         """How it is read, as a person would say it."""
         if self.chunks is None:
             return "by offset"
-        filters = ", ".join(_NAMES[each.number] for each in self.filters)
+        filters = ", ".join(DECODED_HERE[each.number] for each in self.filters)
         return f"by chunk index{', ' if filters else ''}{filters}"
 
     def read(self, fd: int, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray:
@@ -211,37 +205,6 @@ def _read_into(fd: int, target: NDArray, offset: int, path: str) -> None:
                 f"{path}: the file ends at byte {offset + done}, {len(view) - done} bytes short"
             )
         done += n_bytes
-
-
-def why_not(dataset: h5py.Dataset) -> str:
-    """Return why a dataset has to be read by h5py, empty if it can be read directly."""
-    if dataset.ndim != 2:
-        return f"{dataset.ndim} dimensions"
-    plist = dataset.id.get_create_plist()
-    layout = plist.get_layout()
-    if plist.get_external_count():
-        return "external storage"
-    if layout not in (h5d.CONTIGUOUS, h5d.CHUNKED):
-        return "compact storage" if layout == h5d.COMPACT else "virtual storage"
-    if layout == h5d.CONTIGUOUS and dataset.id.get_offset() is None:
-        return "never written"
-    kind = dataset.id.get_type()
-    try:
-        is_shared = h5t.py_create(kind.dtype, logical=True).equal(kind) and not kind.dtype.hasobject
-    except (TypeError, ValueError, NotImplementedError):
-        is_shared = False
-    if not is_shared:
-        return "a type whose bytes NumPy does not share"
-    unknown = [
-        plist.get_filter(index)[3].decode("ascii", "replace") or str(plist.get_filter(index)[0])
-        for index in range(plist.get_nfilters())
-        if plist.get_filter(index)[0] not in _NAMES
-    ]
-    if unknown:
-        return f"the filter {', '.join(unknown)}"
-    if dataset.file.userblock_size:
-        return "a user block before the file"
-    return ""
 
 
 def locate(dataset: h5py.Dataset, path: str) -> Direct | None:

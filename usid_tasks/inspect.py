@@ -172,6 +172,7 @@ def _storage(dataset: Dataset) -> Entry:
         "filters": list(storage.filters),
         "allocated_bytes": storage.size_bytes,
         "size_bytes": size_of(dataset),
+        "read": storage.way,
         "unwritten_rows": [list(rows) for rows in storage.unwritten],
         "elsewhere": [{"file": part.file, "problem": part.problem} for part in storage.elsewhere],
     }

@@ -146,6 +146,7 @@ def _storage(main: Entry) -> str:
     if storage["filters"]:
         allocated = format_size(storage["allocated_bytes"])
         parts.append(f"{' + '.join(storage['filters'])} ({allocated} on disk)")
+    parts.append(f"read {storage['read']}")
     if storage["elsewhere"]:
         files = [printable(part["file"]) for part in storage["elsewhere"]]
         parts.append(f"values in {_some(files, 3)}")

@@ -52,7 +52,8 @@ class Storage:
     chunk; ``filters`` their names in order; ``size_bytes`` what is allocated. ``unwritten``
     holds the rows (half-open intervals) whose values were never written in whole or in part:
     HDF5 reads fill values there. ``elsewhere`` are the other files of virtual and external
-    storage; ``unreadable`` tells why nothing can be decoded, empty where it can.
+    storage; ``unreadable`` tells why nothing can be decoded, empty where it can; ``way`` how blocks
+    are read: by offset, by chunk index, or by h5py with the reason.
     """
 
     layout: str
@@ -63,6 +64,7 @@ class Storage:
     unwritten: tuple[tuple[int, int], ...] = ()
     elsewhere: tuple[Elsewhere, ...] = ()
     unreadable: str = ""
+    way: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5d, h5s, h5z
+from h5py import h5d, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from usid_tasks.errors import FileBusyError
@@ -21,6 +21,16 @@ _LAYOUTS = {
     h5d.CHUNKED: "chunked",
     h5d.VIRTUAL: "virtual",
 }
+
+DEFLATE, SHUFFLE, FLETCHER32, BLOSC, ZSTD = 1, 2, 3, 32001, 32015
+DECODED_HERE = {
+    DEFLATE: "deflate",
+    SHUFFLE: "shuffle",
+    FLETCHER32: "fletcher32",
+    BLOSC: "blosc",
+    ZSTD: "zstd",
+}
+"""The filters that are undone outside HDF5, by their registered number."""
 
 Rows = tuple[int, int]
 Extent = tuple[int, ...] | int | None
@@ -63,7 +73,46 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
         _unwritten_rows(dataset, layout),
         elsewhere,
         _decoding_problem(dataset, missing) if missing else "",
+        _way(dataset, layout),
     )
+
+
+def _way(dataset: h5py.Dataset, layout: str) -> str:
+    reason = why_not(dataset)
+    if reason:
+        return f"by h5py ({reason})"
+    return "by offset" if layout == "contiguous" else "by chunk index"
+
+
+def why_not(dataset: h5py.Dataset) -> str:
+    """Return why a dataset has to be read by h5py, empty if it can be read directly."""
+    if dataset.ndim != 2:
+        return f"{dataset.ndim} dimensions"
+    plist = dataset.id.get_create_plist()
+    layout = plist.get_layout()
+    if plist.get_external_count():
+        return "external storage"
+    if layout not in (h5d.CONTIGUOUS, h5d.CHUNKED):
+        return "compact storage" if layout == h5d.COMPACT else "virtual storage"
+    if layout == h5d.CONTIGUOUS and dataset.id.get_offset() is None:
+        return "never written"
+    kind = dataset.id.get_type()
+    try:
+        is_shared = h5t.py_create(kind.dtype, logical=True).equal(kind) and not kind.dtype.hasobject
+    except (TypeError, ValueError, NotImplementedError):
+        is_shared = False
+    if not is_shared:
+        return "a type whose bytes NumPy does not share"
+    unknown = [
+        plist.get_filter(index)[3].decode("ascii", "replace") or str(plist.get_filter(index)[0])
+        for index in range(plist.get_nfilters())
+        if plist.get_filter(index)[0] not in DECODED_HERE
+    ]
+    if unknown:
+        return f"the filter {', '.join(unknown)}"
+    if dataset.file.userblock_size:
+        return "a user block before the file"
+    return ""
 
 
 def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:

@@ -140,6 +140,18 @@ def test_what_cannot_be_read_directly_says_why(path, how, reason):
         assert reason in why_not(data)
 
 
+@pytest.mark.parametrize("way", LAYOUTS)
+def test_inspect_tells_the_way_of_every_main(path, way):
+    from usid_files import line, write_file
+
+    from usid_tasks.inspect import inspect_file
+
+    layout = {name: how for name, how in LAYOUTS[way].items() if name in ("chunks", "compression")}
+    write_file(path, line("X", np.arange(40.0)), line("E", np.arange(30.0)), **layout)
+    (main,) = inspect_file(path)["mains"]
+    assert main["storage"]["read"] == way.split(",")[0]
+
+
 def test_a_user_block_is_read_by_h5py(path):
     with h5py.File(path, "w", userblock_size=512) as file:
         file["data"] = distinct((5, 4))
