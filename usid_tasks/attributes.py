@@ -149,12 +149,13 @@ class _Encoder:
             low, high = space.get_select_bounds()
         except (ValueError, KeyError, OSError, RuntimeError):
             return None
-        blocks = None
-        if space.get_select_type() == h5py.h5s.SEL_HYPERSLABS:
-            corners = space.get_select_hyper_blocklist()
-            blocks = np.asarray(corners).tolist() if len(corners) <= 1024 else None
         bounds = [[int(edge) for edge in low], [int(edge) for edge in high]]
-        return {"path": path, "bounds": bounds, "blocks": blocks}
+        region: dict[str, JSON] = {"path": path, "bounds": bounds}
+        if space.get_select_type() == h5py.h5s.SEL_HYPERSLABS:
+            region["blocks"] = np.asarray(space.get_select_hyper_blocklist()).tolist()
+        elif space.get_select_type() == h5py.h5s.SEL_POINTS:
+            region["points"] = np.asarray(space.get_select_elem_pointlist()).tolist()
+        return region
 
 
 def encode_value(value: Any, file: h5py.File) -> JSON:

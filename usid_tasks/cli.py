@@ -22,6 +22,7 @@ from usid_tasks.commands.demo import demo
 from usid_tasks.commands.ingest import ingest
 from usid_tasks.commands.inspect import inspect
 from usid_tasks.commands.options import INTERRUPTED, NOT_RUN
+from usid_tasks.commands.rechunk import rechunk
 from usid_tasks.commands.validate import rules, validate
 from usid_tasks.commands.verify import verify
 from usid_tasks.errors import UsidError
@@ -49,6 +50,7 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     validate: "usid validate /data/afm --severity warning --ignore R26",
     inspect: "usid inspect scan.h5",
     convert: "usid convert scan.h5 scan.h5.zarr --dataset /Measurement_000/Channel_000/Raw_Data",
+    rechunk: "usid rechunk scan.h5.zarr spectra.zarr --intent spectra --memory 1GiB",
     verify: "usid verify /stores",
     rules: "usid rules --markdown > rules.md",
     demo: "usid demo /tmp/usid-demo",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
 from usid_tasks.chunks import BlockLimits
-from usid_tasks.errors import NoMainDatasetError, UnreadableDataError
+from usid_tasks.errors import FileBusyError, NoMainDatasetError, UnreadableDataError
 from usid_tasks.mains import Main
 from usid_tasks.model import Finding, Outcome, Severity
 from usid_tasks.readback import check_cells
@@ -28,7 +28,10 @@ from usid_tasks.validate import findings_of, thresholds_from
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of one file, before anything is published."""
+    """What became of one file, before anything is published.
+
+    ``elsewhere`` are the other files that virtual and external datasets take values from.
+    """
 
     outcome: Outcome
     reason: str
@@ -36,6 +39,22 @@ class Converted:
     arrays: Mapping[str, WrittenArray]
     mains: tuple[MainRecord, ...]
     metadata_digest: str | None = None
+    elsewhere: tuple[str, ...] = ()
+
+
+def looks_of(path: Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file is written or replaced: size, mtime, ctime and inode.
+
+    The digest, the values and the attributes of one conversion belong together if these are the
+    same before and after; a writer can set mtime back, but not ctime.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def changed(path: Path) -> FileBusyError:
+    """Return the error of a source that did not stay as it was while it was read."""
+    return FileBusyError(path, "it changed while it was read", "Try again when the writer is done.")
 
 
 def limits_of(settings: Settings) -> BlockLimits:
@@ -91,7 +110,8 @@ def select_mains(tree: Tree, wanted: Sequence[str]) -> Tree:
         prefix = node.hdf5_path.rstrip("/") + "/"
         return node.hdf5_path in kept or any(path.startswith(prefix) for path in kept)
 
-    return Tree(tree.file, {path: node for path, node in tree.nodes.items() if is_kept(node)})
+    nodes = {path: node for path, node in tree.nodes.items() if is_kept(node)}
+    return replace(tree, nodes=nodes)
 
 
 def _unreadable(error: UnreadableDataError, file: str) -> Finding:
@@ -103,7 +123,7 @@ def _unreadable(error: UnreadableDataError, file: str) -> Finding:
 
 def _without(tree: Tree, dataset: str) -> Tree:
     nodes = {path: node for path, node in tree.nodes.items() if node.hdf5_path != dataset}
-    return Tree(tree.file, nodes)
+    return replace(tree, nodes=nodes)
 
 
 def _main_records(
@@ -176,6 +196,7 @@ def convert_to(
     usid_file = read_usid(path, tolerance=settings.validate.uniform_tolerance)
     findings = list(findings_of(usid_file, thresholds_from(settings)))
     tree = build_tree(usid_file, limits=limits_of(settings))
+    findings += [_unreadable(error, str(path)) for error in tree.unreadable]
     if datasets:
         tree = select_mains(tree, list(datasets))
     arrays: dict[str, WrittenArray] = {}
@@ -197,7 +218,14 @@ def convert_to(
     records = _main_records(usid_file, tree, findings)
     outcome, reason = _outcome(records, findings)
     digest = metadata_digest(folder) if arrays else None
-    return Converted(outcome, reason, tuple(findings), arrays, records, digest)
+    elsewhere = {
+        part.file
+        for dataset in usid_file.record.datasets.values()
+        for part in dataset.storage.elsewhere
+    }
+    return Converted(
+        outcome, reason, tuple(findings), arrays, records, digest, tuple(sorted(elsewhere))
+    )
 
 
 def _size(node: Node) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from usid_tasks.conversion import Converted, convert_to
+from usid_tasks.conversion import Converted, changed, convert_to, looks_of
 from usid_tasks.digests import file_digest
 from usid_tasks.errors import FileBusyError, RefusedError
 from usid_tasks.model import Finding, Outcome
@@ -90,7 +90,7 @@ def convert_file(
         lock = lock_state(source)
         if lock.is_busy:
             raise FileBusyError(source, lock.value, "Try again when the writer is done.")
-        before = source.stat()
+        looks, before = looks_of(source), source.stat()
         digest = file_digest(source)
         staged = destination.staging(claim)
         try:
@@ -102,11 +102,8 @@ def convert_file(
                 begin=lambda total: progress.begin("converting", size_bytes=total),
                 advance=lambda n_bytes: progress.advance(size_bytes=n_bytes),
             )
-            after = source.stat()
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise FileBusyError(
-                    source, "it changed while it was read", "Try again when the writer is done."
-                )
+            if looks_of(source) != looks:
+                raise changed(source)
             if not converted.arrays:
                 return _result(converted, store)
             receipt = build_receipt(

@@ -171,7 +171,10 @@ class Direct:
         size = math.prod(self.chunks) * self.dtype.itemsize
         for number in reversed(range(len(self.filters))):
             if not skipped >> number & 1:
-                data = self.filters[number].undo(data, size)
+                try:
+                    data = self.filters[number].undo(data, size)
+                except (ValueError, RuntimeError) as error:
+                    raise OSError(f"{self.path}: a chunk cannot be decoded: {error}") from error
         raw = np.frombuffer(data, np.uint8)
         if raw.size != size:
             raise OSError(f"{self.path}: a chunk decodes to {raw.size} bytes, expected {size}")

@@ -29,6 +29,7 @@ DEFAULT_IGNORE = (".snapshot", "@eaDir", "#recycle", ".nfs*", ".usid")
 """Glob patterns of the file and folder names that no storage means as data."""
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HDF5_SUFFIXES = {".h5", ".hdf5", ".hdf", ".h5usid", ".ptir"}
 _THREADS = 8
 _BATCH = 64
 # a Windows writer's share mode, seen through SMB, and files that a tier is fetching
@@ -58,6 +59,7 @@ class Discovery:
     files: tuple[SourceFile, ...]
     unreadable: tuple[Unreadable, ...] = ()
     links: tuple[str, ...] = ()
+    misnamed: tuple[str, ...] = ()
     n_other: int = 0
 
     @property
@@ -111,6 +113,7 @@ def discover(
         files=tuple(files),
         unreadable=tuple(sorted(walk.unreadable, key=lambda one: (one.root_name, one.relative))),
         links=tuple(sorted(walk.links)),
+        misnamed=tuple(sorted(walk.misnamed)),
         n_other=walk.n_other,
     )
 
@@ -155,6 +158,7 @@ class _Walk:
             self._dest_id = None
         self.unreadable: list[Unreadable] = []
         self.links: list[str] = []
+        self.misnamed: list[str] = []
         self.n_other = 0
 
     def candidates(
@@ -184,6 +188,8 @@ class _Walk:
                             self._report(root, file.relative, file.path, answer)
                         elif not answer:
                             self.n_other += 1
+                            if Path(file.relative).suffix.lower() in _HDF5_SUFFIXES:
+                                self.misnamed.append(utf8_name(file.relative))
                         elif reason := unusable_name(file.key):
                             self._report(root, file.relative, file.path, reason)
                         else:

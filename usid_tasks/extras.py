@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usid_tasks.attributes import decode_text, encode_value
+from usid_tasks.errors import UnreadableDataError
 from usid_tasks.mains import native
 from usid_tasks.records import Dataset
 from usid_tasks.source import open_for_blocks
@@ -88,6 +89,11 @@ def read_extra(
     """Return how a dataset is kept and its array: in memory for text and JSON, else by path.
 
     Text that is no text (bytes that are not UTF-8) is kept as JSON bytes, with its encoding.
+
+    Raises
+    ------
+    UnreadableDataError
+        If HDF5 cannot read text or variable-length values; numbers are read later.
     """
     encoding = choose_encoding(dataset)
     shape = dataset.shape or ()
@@ -102,8 +108,13 @@ def read_extra(
         return Encoding.JSON, _json_bytes(None)
     try:
         raw = held[()]
-    except (TypeError, ValueError, OSError) as error:
-        return Encoding.JSON, _json_bytes({"unreadable": str(error)})
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise UnreadableDataError(
+            f"{name}:{dataset.path}",
+            f"HDF5 cannot read its values: {error}",
+            "restore the file from its source, or leave the dataset out",
+            dataset.path,
+        ) from error
     if encoding is Encoding.TEXT:
         items = np.asarray(raw, dtype=object).ravel()
         decoded = [decode_text(item) for item in items]

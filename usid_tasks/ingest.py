@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,11 +20,12 @@ from pathlib import Path
 
 from usid_tasks.checks.files import F1
 from usid_tasks.checks.rule import Violation
-from usid_tasks.conversion import Converted, convert_to
+from usid_tasks.conversion import Converted, changed, convert_to, looks_of
 from usid_tasks.digests import file_digest
-from usid_tasks.discover import discover
+from usid_tasks.discover import Unreadable, discover
 from usid_tasks.errors import ClaimedError, FileBusyError, NotHDF5Error, UsidError
 from usid_tasks.model import JSON, LAYOUT_VERSION, Finding, Outcome, Severity
+from usid_tasks.places import unusable_name
 from usid_tasks.probe import probe
 from usid_tasks.progress import NullProgress, Progress
 from usid_tasks.proof import build_receipt, versions
@@ -78,11 +79,12 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestSummary:
-    """All files of a run with their outcomes."""
+    """All files of a run with their outcomes; ``passed_over`` tells what looked like one."""
 
     files: tuple[FileRecord, ...]
     dest: Path
     scheduled: bool = False
+    passed_over: tuple[str, ...] = ()
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -111,6 +113,7 @@ class Sweep:
     files: tuple[SourceFile, ...]
     records: tuple[FileRecord, ...]
     shaping: str = ""
+    passed_over: tuple[str, ...] = ()
 
 
 def begin_sweep(
@@ -136,13 +139,16 @@ def begin_sweep(
         dead_after_s=settings.claims.dead_after_s,
     )
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{secrets.token_hex(4)}"
-    sweep = Sweep(request, settings, destination, run_id, (), (), shaping_digest(settings))
+    passed_over = (
+        *(f"{link}: a symbolic link, not followed" for link in found.links),
+        *(f"{name}: no HDF5, in spite of its name" for name in found.misnamed),
+    )
+    sweep = Sweep(
+        request, settings, destination, run_id, (), (), shaping_digest(settings), passed_over
+    )
     for mended in destination.mend(run_id=run_id):
         progress.note(f"mended {mended.key or 'DEST'}: {mended.what}")
-    records = [
-        FileRecord(path=str(one.path), key=one.relative, outcome=one.outcome, reason=one.reason)
-        for one in found.unreadable
-    ]
+    records = [_unreadable(sweep, one) for one in found.unreadable]
     unknown = []
     for file in found.files:
         record = _known_by_looks(sweep, file)
@@ -161,13 +167,36 @@ def begin_sweep(
     return replace(sweep, files=ready, records=tuple(records))
 
 
+def _unreadable(sweep: Sweep, one: Unreadable) -> FileRecord:
+    """Return the record of what cannot be read, with a receipt where it is a file with a name."""
+    key = f"{one.root_name}/{one.relative}" if one.root_name else one.relative
+    record = FileRecord(path=str(one.path), key=key, outcome=one.outcome, reason=one.reason)
+    try:
+        status = one.path.stat()
+        is_file = one.path.is_file()
+    except OSError:
+        is_file = False
+    if not is_file or unusable_name(key):
+        return record
+    file = SourceFile(
+        root_name=one.root_name,
+        root=one.path.parents[len(Path(one.relative).parts) - 1],
+        relative=one.relative,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
+    )
+    return _failed(_Work(sweep, file), one.reason)
+
+
 def _known_by_looks(sweep: Sweep, file: SourceFile) -> FileRecord | None:
     """Return the record of a file that looks as its receipt says, without opening it."""
     try:
         receipt = read_receipt(file.receipt_path(sweep.destination.dest))
     except UsidError:
         return None  # told when the file is examined
-    if receipt is None or receipt.source.digest is None:
+    if receipt is None or receipt.source.digest is None or receipt.extra.get("elsewhere"):
         return None
     source = receipt.source
     looks = (source.size, source.mtime_ns, source.ctime_ns)
@@ -378,12 +407,17 @@ def _examine(work: _Work, share: _Share) -> FileRecord:
         lock = lock_state(file.path)
         if lock.is_busy:
             raise FileBusyError(file.path, lock.value, "try again when the writer is done")
-        before = _looks(file.path)
-        if before[0] != file.size or before[1] != file.mtime_ns:
-            raise _changed(file.path)
+        before = looks_of(file.path)
+        if before != (file.size, file.mtime_ns, file.ctime_ns, file.inode):
+            raise changed(file.path)
         former = read_receipt(file.receipt_path(destination.dest))
         work.digest = file_digest(file.path)
-        if former is not None and former.source.digest == work.digest:
+        if (
+            former is not None
+            and former.source.digest == work.digest
+            and former.extra.get("elsewhere", {})
+            == _elsewhere(file.path, former.extra.get("elsewhere", {}))
+        ):
             record = _known(sweep, file, former)
             if record is not None:
                 touched = replace(
@@ -399,16 +433,23 @@ def _examine(work: _Work, share: _Share) -> FileRecord:
         staged = destination.staging(claim)
         try:
             converted = _convert(work, staged, share)
-            if _looks(file.path) != before:
-                raise _changed(file.path)
+            if looks_of(file.path) != before:
+                raise changed(file.path)
             if not converted.arrays:
                 destination.discard(staged)
-            receipt = work.receipt(converted)
+            elsewhere = _elsewhere(file.path, converted.elsewhere)
+            receipt = work.receipt(converted, **({"elsewhere": elsewhere} if elsewhere else {}))
             destination.publish(staged if converted.arrays else None, receipt, claim)
         except BaseException:
             destination.discard(staged)
             raise
         return work.record(converted)
+
+
+def _elsewhere(source: Path, names: Iterable[str]) -> dict[str, str | None]:
+    """Return the digests of other files that hold values of the source, None of one not there."""
+    paths = {name: source.parent / name for name in names}
+    return {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
 
 
 def _convert(work: _Work, staged: Path, share: _Share) -> Converted:
@@ -427,15 +468,6 @@ def _convert(work: _Work, staged: Path, share: _Share) -> Converted:
         return _without_store(Outcome.FAILED, f"{finding.id}: {error.what}", [finding])
 
 
-def _looks(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _changed(path: Path) -> FileBusyError:
-    return FileBusyError(path, "it changed while it was read", "try again when the writer is done")
-
-
 def summarise(sweep: Sweep, records: Sequence[FileRecord]) -> IngestSummary:
     """Return the summary of a run from the records of its examined files."""
     everything = sorted([*sweep.records, *records], key=lambda record: record.key)
@@ -443,6 +475,7 @@ def summarise(sweep: Sweep, records: Sequence[FileRecord]) -> IngestSummary:
         files=tuple(everything),
         dest=sweep.destination.dest,
         scheduled=sweep.request.scheduled,
+        passed_over=sweep.passed_over,
     )
 
 

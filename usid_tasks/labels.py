@@ -16,9 +16,6 @@ from usid_tasks.records import Texts
 PTIR = "PTIR Studio"
 """Dialect of the Photothermal mIRage software, told by ``SoftwareVersion`` at the root."""
 
-_BARE_PREFIXES = frozenset("unpfkMGcdµμ")
-"""Letters that scale a unit but are none themselves where a length or voltage is meant."""
-
 
 @dataclass(frozen=True)
 class ListReading:
@@ -32,14 +29,6 @@ class ListReading:
 def _join(texts: Texts) -> str:
     """Return single bytes joined to one text."""
     return decode_text(b"".join(value.encode("latin-1") for value in texts.values or ()))[0]
-
-
-def _is_split_unit(values: tuple[str, ...]) -> bool:
-    """Return True if single characters are one unit: the first is a prefix and no unit.
-
-    Two dimensions with units ``u`` and ``m`` have the right count by luck.
-    """
-    return len(values) > 1 and values[0] in _BARE_PREFIXES and values[-1] not in _BARE_PREFIXES
 
 
 def read_labels(texts: Texts, n_dims: int) -> ListReading:
@@ -63,13 +52,17 @@ def read_labels(texts: Texts, n_dims: int) -> ListReading:
 
 
 def read_units(texts: Texts, n_dims: int, *, dialect: str = "") -> ListReading:
-    """Return one unit for each of ``n_dims`` dimensions, stripped, empty where dimensionless."""
+    """Return one unit for each of ``n_dims`` dimensions, stripped, empty where dimensionless.
+
+    PTIR Studio writes one unit for all dimensions, an array element for each character: ``u`` and
+    ``m`` have the right count for two dimensions by luck. From any other writer, texts of one
+    character are the units that they are.
+    """
     if texts.values is None:
         return ListReading(None, problem=texts.stored)
     values = texts.values
-    characters = texts.stored == "characters"
     one_for_all = dialect == PTIR and len(values) == 1
-    if characters and (dialect == PTIR or len(values) != n_dims or _is_split_unit(values)):
+    if texts.stored == "characters" and dialect == PTIR:
         joined = _join(texts).strip()
         note = "stored as one array element for each character"
         return ListReading((joined,) * n_dims, (note,))

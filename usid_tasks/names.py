@@ -71,16 +71,21 @@ def fold(name: str) -> str:
 
 
 class Names:
-    """The names taken in one place, handed out so that none meets another."""
+    """The names taken in one place, handed out so that none meets another.
 
-    def __init__(self, reserved: Iterable[str] = ()) -> None:
+    ``reserved`` are taken from the start; ``coming`` are names still to be handed out, which no
+    numbered name may take from them.
+    """
+
+    def __init__(self, reserved: Iterable[str] = (), coming: Iterable[str] = ()) -> None:
         self._taken = {fold(name) for name in reserved}
+        self._coming = {fold(encode(name)) for name in coming}
 
     def take(self, name: str, *, keep_spaces: bool = True) -> str:
         """Return the safe form of ``name``, made distinct, and mark it taken."""
         safe = encode(name, keep_spaces=keep_spaces)
         candidate, number = safe, 1
-        while fold(candidate) in self._taken:
+        while fold(candidate) in self._taken or (number > 1 and fold(candidate) in self._coming):
             number += 1
             candidate = f"{safe}_{number}"
         self._taken.add(fold(candidate))

@@ -187,6 +187,8 @@ def print_summary(console: Console, summary: Summary) -> None:
 
     Where there was nothing to do, one line says so.
     """
+    for line in getattr(summary, "passed_over", ()):
+        console.print(f"passed over  {printable(line)}")
     counts = {outcome: summary.counts.get(outcome, 0) for outcome in Outcome}
     counts = {outcome: n for outcome, n in counts.items() if n}
     if not counts:
@@ -229,7 +231,15 @@ def summary_lines(summary: Summary) -> Iterator[str]:
             }
         )
     counts = {outcome.value: summary.counts.get(outcome, 0) for outcome in Outcome}
-    yield json.dumps({"kind": "summary", "counts": counts, "exit_status": summary.exit_status})
+    passed_over = list(getattr(summary, "passed_over", ()))
+    yield json.dumps(
+        {
+            "kind": "summary",
+            "counts": counts,
+            "exit_status": summary.exit_status,
+            "passed_over": passed_over,
+        }
+    )
 
 
 def print_conversion(console: Console, conversion: Conversion) -> None:

@@ -129,6 +129,7 @@ class _Table:
     fetch: Fetch
     dtype: np.dtype
     chunks: tuple[int, int] | None
+    is_field: bool
 
     def read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray:
         dtype = native(self.dtype)
@@ -150,14 +151,19 @@ def open_table(path: str, dataset: str, name: str | None) -> Iterator[_Table]:
                 block = direct.read(fd, rows, columns)
                 return block if name is None else block[name]
 
-            yield _Table(fetch, dtype, direct.chunks)
+            yield _Table(fetch, dtype, direct.chunks, name is not None)
             return
         with open_for_blocks(path) as file:
             table = open_object(file, dataset)
+            if table.dtype.subdtype is not None:
+                name = None  # HDF5 reads fields of compounds, not of arrays of compounds
             holder = table if name is None else table.fields(name)
             dtype = table.dtype if name is None else table.dtype[name]
             yield _Table(
-                lambda rows, columns: holder[slice(*rows), slice(*columns)], dtype, table.chunks
+                lambda rows, columns: holder[slice(*rows), slice(*columns)],
+                dtype,
+                table.chunks,
+                name is not None,
             )
 
 
@@ -220,10 +226,11 @@ class MainSource:
         if wanted[0].size and wanted[1].size:
             with open_table(self.path, self.dataset, name) as table:
                 cells = self._read(table, rows.ravel(), measured, columns.ravel())
+                is_field = table.is_field
         else:
-            cells = None
+            cells, is_field = None, False
         return [
-            self._component(cells, component, measured, block_shape, is_field=name is not None)
+            self._component(cells, component, measured, block_shape, is_field=is_field)
             for component in components
         ]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import cast
 
 import h5py
 import numpy as np
@@ -110,9 +113,34 @@ def why_not(dataset: h5py.Dataset) -> str:
     ]
     if unknown:
         return f"the filter {', '.join(unknown)}"
+    if kind.dtype.subdtype is not None:
+        return "cells that are arrays"
+    if layout == h5d.CHUNKED and not _filters_every_chunk(dataset, plist):
+        return "partial chunks that are not filtered"
     if dataset.file.userblock_size:
         return "a user block before the file"
     return ""
+
+
+@cache
+def _chunk_options() -> Callable[..., int] | None:
+    """Return HDF5's ``H5Pget_chunk_opts``, which h5py does not wrap; None where it is not found."""
+    try:
+        found = ctypes.CDLL(h5py.h5p.__file__).H5Pget_chunk_opts
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = [ctypes.c_int64, ctypes.POINTER(ctypes.c_uint)]
+    return cast("Callable[..., int]", found)
+
+
+def _filters_every_chunk(dataset: h5py.Dataset, plist: h5py.h5p.PropDCID) -> bool:
+    """Return False where chunks that overhang the dataset are, or may be, left unfiltered."""
+    overhangs = any(n % edge for n, edge in zip(dataset.shape, dataset.chunks, strict=True))
+    if not overhangs or not plist.get_nfilters():
+        return True
+    ask = _chunk_options()
+    options = ctypes.c_uint(0)
+    return ask is not None and ask(plist.id, ctypes.byref(options)) >= 0 and not options.value
 
 
 def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:

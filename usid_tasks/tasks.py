@@ -21,6 +21,7 @@ from usid_tasks.ingest import FileRecord
 from usid_tasks.model import Finding
 from usid_tasks.printable import printable
 from usid_tasks.progress import Progress
+from usid_tasks.rechunk import RechunkResult, rechunk_store
 from usid_tasks.settings import Settings
 from usid_tasks.sources import SourceFile
 from usid_tasks.validate import validate_paths
@@ -103,6 +104,31 @@ def convert_one(
         file,
         dest,
         dataset=datasets or None,
+        overwrite=overwrite,
+        settings=settings,
+        progress=progress,
+    )
+
+
+@task(name="rechunk store", task_run_name="{store}", cache_policy=NO_CACHE, persist_result=False)
+def rechunk_one(
+    store: Path,
+    dest: Path,
+    *,
+    intent: str,
+    memory: str,
+    workers: int | None,
+    overwrite: bool,
+    settings: Settings,
+    progress: Progress,
+) -> RechunkResult:
+    """Make a store of the same values in other chunks."""
+    return rechunk_store(
+        store,
+        dest,
+        intent=intent,
+        memory=memory,
+        workers=workers,
         overwrite=overwrite,
         settings=settings,
         progress=progress,

@@ -9,6 +9,7 @@ node down to all below it, where tables of other sizes would not align.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from numpy.typing import NDArray
 from usid_tasks.attributes import decodes_as_time
 from usid_tasks.axes import AxisKind
 from usid_tasks.chunks import BlockLimits, block_shape
+from usid_tasks.errors import UnreadableDataError
 from usid_tasks.extras import Encoding, ExtraSource, read_extra
 from usid_tasks.grid import GridKind
 from usid_tasks.mains import Column, Component, Main, Side
 from usid_tasks.model import JSON, LAYOUT_VERSION
 from usid_tasks.names import Names
-from usid_tasks.records import Attributes, Dataset, FileRecord, Storage
+from usid_tasks.records import Attributes, Dataset, Storage
 from usid_tasks.source import MainSource
 from usid_tasks.usid import UsidFile, open_hdf5, read_usid
 
@@ -85,10 +87,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Tree:
-    """All nodes by their path in the tree, parents first, ``/`` the root."""
+    """All nodes by their path in the tree, parents first, ``/`` the root.
+
+    The nodes of ``unreadable`` datasets have their attributes and no array.
+    """
 
     file: UsidFile
     nodes: Mapping[str, Node]
+    unreadable: tuple[UnreadableDataError, ...] = ()
 
     def path_of(self, hdf5_path: str) -> str | None:
         """Return the path in the tree of a group or sound Main dataset."""
@@ -140,7 +146,9 @@ class _MainNode:
         self.sides: tuple[Side, Side] = (main.position, main.spectroscopic)
         flat = [side.name for side in self.sides if side.grid.kind is GridKind.FLAT]
         self.has_valid = main.position.grid.kind is GridKind.ABORTED
-        self.names = Names([*flat, *(["valid"] if self.has_valid else [])])
+        labels = [column.label for side in self.sides for column in side.columns]
+        reserved = [*flat, *(["valid"] if self.has_valid else [])]
+        self.names = Names(reserved, coming=[*map(self._title, main.components), *labels])
         self.variables: dict[str, Variable] = {}
 
     def build(self) -> dict[str, Variable]:
@@ -246,14 +254,26 @@ class _MainNode:
         }
 
 
-def _parents(record: FileRecord, path: str) -> Attrs:
+def _parents(shown: Mapping[str, Attrs], path: str) -> Attrs:
     """Return the attributes of every group above ``path``, by group path."""
     parts = path.strip("/").split("/")[:-1]
     above = ["/", *("/" + "/".join(parts[: depth + 1]) for depth in range(len(parts)))]
-    return {group: _all_values(record.groups[group].attributes) for group in above}
+    return {group: shown[group] for group in above}
 
 
-def _main_node(main: Main, record: FileRecord, limits: BlockLimits, renamed: Attrs) -> Node:
+_PARENT_BYTES = 4096
+"""Larger attributes of a group stand on the group's own node only, not on each Main below it."""
+
+
+def _small_values(attributes: Attributes) -> Attrs:
+    """Return the values of a group's attributes that are worth repeating on every Main below."""
+    values = _all_values(attributes)
+    large = [name for name, value in values.items() if len(json.dumps(value)) > _PARENT_BYTES]
+    small = {name: value for name, value in values.items() if name not in large}
+    return {**small, "usid_left_out": large} if large else small
+
+
+def _main_node(main: Main, shown: Mapping[str, Attrs], limits: BlockLimits, renamed: Attrs) -> Node:
     builder = _MainNode(main, limits)
     variables = builder.build()
     dataset = main.candidate.dataset
@@ -265,14 +285,17 @@ def _main_node(main: Main, record: FileRecord, limits: BlockLimits, renamed: Att
         "usid_shape": list(dataset.shape or ()),
         "usid_storage": _storage(dataset.storage),
         "usid_sides": builder.describe(),
-        "usid_parents": _parents(record, main.path),
+        "usid_parents": _parents(shown, main.path),
     }
     return Node(main.path, attrs, variables, main)
 
 
 def _extra_node(
-    dataset: Dataset, source: Source, encoding: Encoding, name: str, renamed: Attrs
+    dataset: Dataset, source: Source | None, encoding: Encoding, name: str, renamed: Attrs
 ) -> Node:
+    if source is None:
+        attrs = {**_own(dataset.attributes), **renamed, "usid_path": dataset.path}
+        return Node(dataset.path, {**attrs, "usid_type": dataset.type}, {})
     dims = tuple(f"{name}_{number}" for number in range(len(source.shape)))
     attrs = {
         **_own(dataset.attributes),
@@ -293,10 +316,12 @@ def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
     record = file.record
     nodes: dict[str, Node] = {}
     names: dict[str, str] = {"/": "/"}
+    unreadable: list[UnreadableDataError] = []
+    shown = {path: _small_values(group.attributes) for path, group in record.groups.items()}
     with open_hdf5(file.path) as handle:
         for group in record.groups.values():
             here = names[group.path]
-            taken = Names()
+            taken = Names(coming=group.members)
             below: dict[str, Node] = {}
             for member in group.members:
                 child = f"{group.path.rstrip('/')}/{member}"
@@ -306,11 +331,16 @@ def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
                     names[child] = path
                 elif child in file.mains:
                     below[path] = _main_node(
-                        file.mains[child], record, limits, _renamed(name, member)
+                        file.mains[child], shown, limits, _renamed(name, member)
                     )
                 else:
                     dataset = record.datasets[child]
-                    encoding, source = read_extra(handle, str(file.path), dataset)
+                    source: Source | None = None
+                    encoding = Encoding.NUMBERS
+                    try:
+                        encoding, source = read_extra(handle, str(file.path), dataset)
+                    except UnreadableDataError as error:
+                        unreadable.append(error)
                     below[path] = _extra_node(
                         dataset, source, encoding, name, _renamed(name, member)
                     )
@@ -323,7 +353,7 @@ def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
                 attrs.update(_renamed(here.rsplit("/", 1)[-1], group.path.rsplit("/", 1)[-1]))
             nodes[here] = Node(group.path, attrs, {})
             nodes.update(below)
-    return Tree(file, nodes)
+    return Tree(file, nodes, tuple(unreadable))
 
 
 def open_tree(

@@ -124,7 +124,11 @@ class _Scan:
                     if known != child:
                         link = {"hard": known}
                     elif isinstance(held, h5py.Datatype):
+                        attributes = read_attributes(held)
                         link = {"datatype": describe(held.id)}
+                        if attributes.records:
+                            link["attributes"] = dict(attributes.records)
+                            link["values"] = dict(attributes.values)
                 if link is not None:
                     links[name] = link
                     continue
@@ -219,9 +223,10 @@ class _Scan:
         return Reference(name, "path", known)
 
 
-def _dialect(root: Group) -> str:
+def _dialect(root: Group, name: str) -> str:
     version = root.attributes.values.get("SoftwareVersion")
-    return PTIR if isinstance(version, str) and version.startswith(PTIR) else ""
+    is_marked = isinstance(version, str) and version.startswith(PTIR)
+    return PTIR if is_marked or name.lower().endswith(".ptir") else ""
 
 
 def scan(file: h5py.File, name: str) -> FileRecord:
@@ -229,7 +234,7 @@ def scan(file: h5py.File, name: str) -> FileRecord:
     walk = _Scan(file)
     walk.walk()
     return FileRecord(
-        name, walk.groups, walk.datasets, walk.candidates(), _dialect(walk.groups["/"])
+        name, walk.groups, walk.datasets, walk.candidates(), _dialect(walk.groups["/"], name)
     )
 
 

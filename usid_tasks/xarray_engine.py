@@ -200,7 +200,7 @@ class UsidBackendEntrypoint(BackendEntrypoint):
 
 
 def _find(tree: Tree, group: str | None) -> str:
-    """Return the path in the tree that ``group`` names, by its own or its HDF5 path."""
+    """Return the path in the tree that ``group`` names, by its HDF5 path or its own."""
     mains = [path for path, node in tree.nodes.items() if node.main is not None]
     if group is None:
         if len(mains) == 1:
@@ -211,11 +211,11 @@ def _find(tree: Tree, group: str | None) -> str:
             "name one with group=..., or open all with xarray.open_datatree",
         )
     path = "/" + group.strip("/")
-    if path in tree.nodes:
-        return path
-    found = tree.path_of(path)
+    found = tree.path_of(path)  # the HDF5 path first: a mapped name may be that of another object
     if found is not None:
         return found
+    if path in tree.nodes:
+        return path
     raise NoMainDatasetError(
         f"{tree.file.path}:{path}",
         f"no such group or Main dataset; there are {', '.join(mains) or 'none'}",

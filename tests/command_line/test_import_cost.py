@@ -62,7 +62,17 @@ def test_help_imports_nothing_heavy(option):
 
 @pytest.mark.parametrize(
     "command",
-    ["ingest", "validate", "inspect", "convert", "rules", "demo", "config", "config show"],
+    [
+        "ingest",
+        "validate",
+        "inspect",
+        "convert",
+        "rechunk",
+        "rules",
+        "demo",
+        "config",
+        "config show",
+    ],
 )
 def test_help_on_a_command_imports_nothing_heavy_of_ours(command):
     told = run_usid(*command.split(), "--help")
@@ -92,6 +102,16 @@ def test_every_command_is_listed_with_its_whole_first_line():
     told = run_usid("--help")
     lines = str(told["printed"]).partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("ingest", "validate", "inspect", "convert", "verify", "rules", "demo", "config")
+        *(
+            "ingest",
+            "validate",
+            "inspect",
+            "convert",
+            "rechunk",
+            "verify",
+            "rules",
+            "demo",
+            "config",
+        )
     ]
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)

@@ -303,7 +303,7 @@ def _reading(path: str, dataset: str) -> Iterator[None]:
     """Tell a failure to read the source from one to write the store."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise UnreadableDataError(
             f"{path}:{dataset}",
             f"HDF5 cannot read its values: {error}",

@@ -1,0 +1,380 @@
+"""Zarr 3 arrays as files: chunks read and written one by one, in buffers that are given.
+
+zarr-python reads the shards of a region all at once; here one chunk at a time is in memory,
+besides the block. What is written opens with any reader of Zarr 3. A chunk that is not there is an
+error, never a fill value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import mmap
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import Blosc, Zstd
+from numpy.typing import NDArray
+
+from usid_tasks import durable
+from usid_tasks.errors import RefusedError, UsidError, VerificationError
+from usid_tasks.model import JSON
+
+_NOT_THERE = 2**64 - 1
+_ENTRY_BYTES = 16
+_CRC_BYTES = 4
+_SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
+_INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+_REMEDY = "Check the store with `usid verify`, and convert its source again."
+
+Index = tuple[int, ...]
+Region = tuple[slice, ...]
+
+
+def buffer_of(size_bytes: int) -> NDArray[np.uint8]:
+    """Return memory that goes back to the system at once when it is let go, unlike malloc's."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, max(size_bytes, 1), flags=flags), np.uint8)
+
+
+class Scratch:
+    """The buffers of one worker: a decoded chunk, and for a while an encoded one."""
+
+    def __init__(self, chunk_bytes: int) -> None:
+        self._decoded = buffer_of(chunk_bytes)
+        self._encoded: NDArray[np.uint8] | None = None
+
+    def release(self) -> None:
+        """Let the encoded buffer go, until one is asked for."""
+        self._encoded = None
+
+    def chunk(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return the decoded buffer as a chunk, C order; it holds what was there before."""
+        size = math.prod(shape) * dtype.itemsize
+        return self._decoded[:size].view(dtype).reshape(shape)
+
+    def encoded(self, size_bytes: int) -> memoryview:
+        """Return the encoded buffer, cut to a size."""
+        if self._encoded is None or self._encoded.size < size_bytes:
+            self._encoded = None  # let the smaller one go first
+            self._encoded = buffer_of(size_bytes)
+        return self._encoded[:size_bytes].data
+
+
+@dataclass(frozen=True)
+class ShardedArray:
+    """An array of a Zarr 3 store by its metadata document.
+
+    ``chunk`` is what is decoded at once, ``shard`` what a file holds: equal where not sharded.
+    """
+
+    folder: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk: tuple[int, ...]
+    shard: tuple[int, ...]
+    compressor: Mapping[str, JSON] | None
+    is_index_last: bool = True
+    codec: Any = field(default=None, compare=False)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether files hold an index and chunks, rather than one chunk."""
+        return self.shard != self.chunk
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Bytes of a decoded chunk."""
+        return math.prod(self.chunk) * self.dtype.itemsize
+
+    @property
+    def per_shard(self) -> tuple[int, ...]:
+        """Chunks of a shard, by dimension."""
+        return tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
+
+    def file(self, shard: Index) -> Path:
+        """Return the path of a shard."""
+        return self.folder.joinpath("c", *map(str, shard))
+
+    def shards_in(self, region: Region) -> Iterator[Index]:
+        """Yield the shards that a region lies in."""
+        yield from _numbers(region, self.shard)
+
+    def has(self, region: Region) -> bool:
+        """Return whether there is a file that is not empty for every shard of a region."""
+        files = map(self.file, self.shards_in(region))
+        return all(file.is_file() and file.stat().st_size > 0 for file in files)
+
+    def read(self, region: Region, block: NDArray[Any], scratch: Scratch) -> int:
+        """Read a region into a block of its shape, and return how many chunks were decoded."""
+        n_chunks = 0
+        for shard in self.shards_in(region):
+            for part, chunk in self._chunks(shard, region, scratch):
+                block[_within(part, region)] = chunk
+                n_chunks += 1
+        return n_chunks
+
+    def differs(self, region: Region, block: NDArray[Any], scratch: Scratch) -> Region | None:
+        """Return the first chunk on disk that is not bit for bit what the block holds, if any."""
+        bits = np.dtype(f"u{min(self.dtype.itemsize, 8)}")
+        for shard in self.shards_in(region):
+            for part, chunk in self._chunks(shard, region, scratch):
+                there, here = np.ascontiguousarray(chunk), block[_within(part, region)]
+                if self.dtype.itemsize > 8:  # complex128 as two words
+                    here = np.ascontiguousarray(here)
+                if not np.array_equal(there.view(bits), here.view(bits)):
+                    return part
+        return None
+
+    def write(
+        self, region: Region, block: NDArray[Any], scratch: Scratch, *, fsync: bool = True
+    ) -> int:
+        """Write whole shards from a block, and return how many chunks were encoded.
+
+        Raises
+        ------
+        UsidError
+            If the disk does not take them.
+        """
+        n_chunks = 0
+        for shard in self.shards_in(region):
+            file = self.file(shard)
+            durable.make_folders(file.parent)
+            with durable.writing(file):
+                n_chunks += self._write_shard(file, shard, region, block, scratch, fsync=fsync)
+                if fsync:
+                    durable.fsync_folder(file.parent)
+        return n_chunks
+
+    def _write_shard(
+        self,
+        file: Path,
+        shard: Index,
+        region: Region,
+        block: NDArray[Any],
+        scratch: Scratch,
+        *,
+        fsync: bool,
+    ) -> int:
+        index = np.full((*self.per_shard, 2), _NOT_THERE, "<u8")
+        at = 0
+        n_chunks = 0
+        with file.open("wb") as stream:
+            for number, part in self._parts(shard, region):
+                chunk = scratch.chunk(self.chunk, self.dtype)
+                cells = block[_within(part, region)]
+                if cells.shape != self.chunk:
+                    chunk[...] = np.zeros((), self.dtype)
+                chunk[tuple(slice(0, n) for n in cells.shape)] = cells
+                data = chunk.data if self.codec is None else self.codec.encode(chunk)
+                n_bytes = chunk.nbytes if self.codec is None else len(data)
+                stream.write(data)
+                index[number] = at, n_bytes
+                at += n_bytes
+                n_chunks += 1
+            if self.is_sharded:
+                told = index.tobytes()
+                stream.write(told + google_crc32c.value(told).to_bytes(_CRC_BYTES, "little"))
+            stream.flush()
+            if fsync:
+                os.fsync(stream.fileno())
+        return n_chunks
+
+    def _parts(self, shard: Index, region: Region) -> Iterator[tuple[Index, Region]]:
+        """Yield the chunks of a shard within a region: number in the shard, cells in the array."""
+        inside = tuple(
+            slice(max(part.start, at * edge), min(part.stop, (at + 1) * edge))
+            for part, at, edge in zip(region, shard, self.shard, strict=True)
+        )
+        for chunk in _numbers(inside, self.chunk):
+            part = tuple(
+                slice(max(at * edge, cut.start), min((at + 1) * edge, cut.stop))
+                for at, edge, cut in zip(chunk, self.chunk, inside, strict=True)
+            )
+            yield tuple(at % n for at, n in zip(chunk, self.per_shard, strict=True)), part
+
+    def _chunks(
+        self, shard: Index, region: Region, scratch: Scratch
+    ) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Yield cells in the array and their values, until the next one is asked for."""
+        file = self.file(shard)
+        parts = list(self._parts(shard, region))
+        try:
+            fd = os.open(file, os.O_RDONLY)
+        except FileNotFoundError:
+            raise VerificationError(
+                file, "a shard is missing, expected every shard", _REMEDY
+            ) from None
+        except OSError as error:
+            raise UsidError(
+                file, f"cannot be read ({error.strerror})", "Check that you may read it."
+            ) from error
+        try:
+            entries = self._entries(file, fd, [number for number, _ in parts])
+            for (_, part), (at, size) in zip(parts, entries, strict=True):
+                whole = self._decoded(file, fd, at, size, scratch)
+                cells = tuple(
+                    slice(cut.start % edge, cut.start % edge + cut.stop - cut.start)
+                    for cut, edge in zip(part, self.chunk, strict=True)
+                )
+                yield part, whole[cells]
+        except OSError as error:
+            raise UsidError(
+                file, f"cannot be read ({error.strerror})", "Check that the storage is there."
+            ) from error
+        finally:
+            os.close(fd)
+
+    def _entries(self, file: Path, fd: int, numbers: Sequence[Index]) -> Sequence[tuple[int, int]]:
+        """Return offset and size of chunks; the checksum is looked at where most are wanted."""
+        size = os.fstat(fd).st_size
+        if not self.is_sharded:
+            return [(0, size)]
+        n_chunks = math.prod(self.per_shard)
+        n_bytes = n_chunks * _ENTRY_BYTES
+        start = size - n_bytes - _CRC_BYTES if self.is_index_last else 0
+        if start < 0:
+            raise VerificationError(file, f"has {size} bytes, too few for a shard", _REMEDY)
+        flat = [int(np.ravel_multi_index(number, self.per_shard)) for number in numbers]
+        if len(flat) * 16 < n_chunks:
+            told = [os.pread(fd, _ENTRY_BYTES, start + _ENTRY_BYTES * at) for at in flat]
+            table = np.frombuffer(b"".join(told), "<u8").reshape(-1, 2)
+        else:
+            index = os.pread(fd, n_bytes + _CRC_BYTES, start)
+            crc = int.from_bytes(index[n_bytes:], "little")
+            if google_crc32c.value(index[:n_bytes]) != crc:
+                raise VerificationError(file, "the checksum of its index is wrong", _REMEDY)
+            table = np.frombuffer(index, "<u8", 2 * n_chunks).reshape(-1, 2)[flat]
+        entries = [(int(at), int(n)) for at, n in table]
+        if any(at == _NOT_THERE or at + n > size for at, n in entries):
+            raise VerificationError(file, "a chunk is missing, expected every chunk", _REMEDY)
+        return entries
+
+    def _decoded(self, file: Path, fd: int, at: int, size: int, scratch: Scratch) -> NDArray[Any]:
+        chunk = scratch.chunk(self.chunk, self.dtype)
+        raw = chunk.reshape(-1).view(np.uint8)
+        if self.codec is None:
+            if size != raw.nbytes:
+                raise VerificationError(
+                    file, f"a chunk has {size} bytes, expected {raw.nbytes}", _REMEDY
+                )
+            _read_into(file, fd, raw.data, at)
+            return chunk
+        encoded = scratch.encoded(size)
+        _read_into(file, fd, encoded, at)
+        try:
+            self.codec.decode(encoded, out=raw)
+        except (RuntimeError, ValueError) as error:
+            raise VerificationError(file, f"a chunk cannot be decoded: {error}", _REMEDY) from error
+        return chunk
+
+
+def open_array(folder: Path, document: Mapping[str, JSON]) -> ShardedArray:
+    """Return an array by its document, the content of ``zarr.json``.
+
+    Raises
+    ------
+    RefusedError
+        If it is stored in a way that usid does not write.
+    """
+    chunk = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
+    codecs, shard, is_index_last = list(document["codecs"]), chunk, True
+    if codecs[0]["name"] == "sharding_indexed":
+        inside = codecs[0]["configuration"]
+        is_plain = len(codecs) == 1 and [c["name"] for c in inside["index_codecs"]] == [
+            "bytes",
+            "crc32c",
+        ]
+        chunk, codecs = tuple(inside["chunk_shape"]), list(inside["codecs"])
+        is_index_last = inside.get("index_location", "end") == "end"
+    else:
+        is_plain = True
+    first, *others = codecs
+    endian = first.get("configuration", {}).get("endian", "little")
+    is_plain &= first["name"] == "bytes" and endian == "little" and len(others) <= 1
+    key = document.get("chunk_key_encoding", {})
+    is_plain &= key.get("name") == "default"
+    is_plain &= key.get("configuration", {}).get("separator", "/") == "/"
+    compressor = others[0] if others else None
+    if not is_plain or (compressor and compressor["name"] not in ("zstd", "blosc")):
+        raise RefusedError(
+            folder,
+            f"is stored with the codecs {[codec['name'] for codec in document['codecs']]}",
+            "Only stores that usid wrote can be rechunked: convert the source anew.",
+        )
+    return ShardedArray(
+        folder,
+        tuple(document["shape"]),
+        np.dtype(document["data_type"]),
+        chunk,
+        shard,
+        compressor,
+        is_index_last,
+        _codec(compressor),
+    )
+
+
+def rechunked_document(
+    document: Mapping[str, JSON],
+    chunk: Sequence[int],
+    shard: Sequence[int],
+    *,
+    is_compressed: bool = True,
+) -> dict[str, JSON]:
+    """Return the document of the same array in other chunks and shards; nothing else changes."""
+    codecs = list(document["codecs"])
+    if codecs[0]["name"] == "sharding_indexed":
+        codecs = list(codecs[0]["configuration"]["codecs"])
+    if not is_compressed:
+        codecs = codecs[:1]
+    if tuple(chunk) != tuple(shard):
+        inside = {
+            "chunk_shape": list(chunk),
+            "codecs": codecs,
+            "index_codecs": _INDEX_CODECS,
+            "index_location": "end",
+        }
+        codecs = [{"name": "sharding_indexed", "configuration": inside}]
+    grid = {"name": "regular", "configuration": {"chunk_shape": list(shard)}}
+    return {**document, "chunk_grid": grid, "codecs": codecs}
+
+
+def _codec(compressor: Mapping[str, JSON] | None) -> Any:
+    if compressor is None:
+        return None
+    told = compressor.get("configuration", {})
+    if compressor["name"] == "zstd":
+        return Zstd(level=told.get("level", 0), checksum=told.get("checksum", False))
+    shuffle = _SHUFFLES[told.get("shuffle", "noshuffle")]
+    return Blosc(told["cname"], told["clevel"], shuffle, told.get("blocksize", 0))
+
+
+def _numbers(region: Region, edges: Sequence[int]) -> Iterator[Index]:
+    """Yield the numbers of the pieces of a regular grid that a region lies in, C order."""
+    spans = [
+        range(part.start // edge, -(-part.stop // edge))
+        for part, edge in zip(region, edges, strict=True)
+    ]
+    yield from itertools.product(*spans)
+
+
+def _within(part: Region, region: Region) -> Region:
+    """Return cells of the array as cells of a block that is a region of it."""
+    return tuple(
+        slice(cut.start - whole.start, cut.stop - whole.start)
+        for cut, whole in zip(part, region, strict=True)
+    )
+
+
+def _read_into(file: Path, fd: int, buffer: memoryview, at: int) -> None:
+    done = 0
+    while done < len(buffer):
+        got = os.preadv(fd, [buffer[done:]], at + done)
+        if not got:
+            raise VerificationError(file, f"ended at byte {at + done}", _REMEDY)
+        done += got
