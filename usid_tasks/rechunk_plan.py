@@ -379,7 +379,8 @@ def _extent(edges: Edges, itemsize: int) -> str:
 
 
 def _touch(touch: Touch) -> str:
-    return f"{touch.chunks:,} chunks of {format_size(touch.size_bytes // touch.chunks)}"
+    noun = "chunk" if touch.chunks == 1 else "chunks"
+    return f"{touch.chunks:,} {noun} of {format_size(touch.size_bytes // touch.chunks)}"
 
 
 def _duration(seconds: float) -> str:

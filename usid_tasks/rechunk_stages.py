@@ -17,7 +17,7 @@ KIB, MIB = 2**10, 2**20
 WORKER_BYTES = 8 * MIB
 """Memory of a worker besides its block and its chunks: stack, hashing, the allocator's slack."""
 
-_PIECE_COST = 64 * KIB
+PIECE_COST = 64 * KIB
 """What it costs to find and start a chunk, told in bytes."""
 
 Edges = tuple[int, ...]
@@ -125,9 +125,14 @@ class Stage:
 
     @property
     def cost(self) -> int:
-        """What decides between plans: bytes read, written and read back, and starts of chunks."""
+        """What decides between plans: bytes read, written and read back, and starts of chunks.
+
+        Bytes that a codec makes of others count twice.
+        """
         starts = self.chunks_read + 2 * self.chunks_written
-        return self.bytes_read + 2 * self.bytes_written + starts * _PIECE_COST
+        reading = self.bytes_read * (2 if self.is_decoding else 1)
+        writing = self.bytes_written * (4 if self.encode_copies else 2)
+        return reading + writing + starts * PIECE_COST
 
     def regions(self) -> Iterator[tuple[slice, ...]]:
         """Yield the cells of every block, C order."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,9 +223,14 @@ class _Scan:
         return Reference(name, "path", known)
 
 
-def _dialect(root: Group, name: str) -> str:
-    version = root.attributes.values.get("SoftwareVersion")
-    is_marked = isinstance(version, str) and version.startswith(PTIR)
+def _dialect(groups: Mapping[str, Group], name: str) -> str:
+    """Return the vendor's dialect, told by the root, a Measurement or the file's extension."""
+    versions = [
+        group.attributes.values.get("SoftwareVersion")
+        for path, group in groups.items()
+        if path.count("/") == 1
+    ]
+    is_marked = any(isinstance(told, str) and told.startswith(PTIR) for told in versions)
     return PTIR if is_marked or name.lower().endswith(".ptir") else ""
 
 
@@ -234,7 +239,7 @@ def scan(file: h5py.File, name: str) -> FileRecord:
     walk = _Scan(file)
     walk.walk()
     return FileRecord(
-        name, walk.groups, walk.datasets, walk.candidates(), _dialect(walk.groups["/"], name)
+        name, walk.groups, walk.datasets, walk.candidates(), _dialect(walk.groups, name)
     )
 
 
