@@ -27,6 +27,9 @@ from usid_tasks.model import JSON, Finding
 TIMEOUT_S = 120.0
 """How long one file may take, unless a setting says otherwise."""
 
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
+"""How a program dies of bad data; any other end is somebody's doing, or the machine's."""
+
 _REMEDY = "restore it from its source, or remove it"
 
 
@@ -107,7 +110,11 @@ def _ask(question: Mapping[str, JSON], path: Path, timeout_s: float) -> dict[str
     if is_late:
         raise NotHDF5Error(path, f"HDF5 did not come to an end in {timeout_s:g} s", _REMEDY)
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-    raise NotHDF5Error(path, f"HDF5 crashed on it ({how})", _REMEDY)
+    if -status in _CRASHES:
+        raise NotHDF5Error(path, f"HDF5 crashed on it ({how})", _REMEDY)
+    raise UsidError(
+        path, f"the process that was reading it has ended ({how})", "Run the command again."
+    )
 
 
 def probe(path: Path, *, timeout_s: float) -> None:
@@ -120,6 +127,8 @@ def probe(path: Path, *, timeout_s: float) -> None:
     ------
     NotHDF5Error
         If HDF5 crashed on the file, or did not come to an end in ``timeout_s`` seconds.
+    UsidError
+        If the child ended otherwise: it was stopped, or could not start.
     """
     _ask({"do": "parse"}, path, timeout_s)
 

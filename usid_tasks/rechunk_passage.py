@@ -31,6 +31,9 @@ _SMALL_BLOCK, _GOOD_PIECE = 16 * MIB, 512 * KIB
 """Blocks between stages are as small as this, unless the pieces of an intermediate array become
 smaller than that; so that there are enough tasks for all workers."""
 
+_HASHED_BLOCK = 32 * MIB
+"""Blocks that are only hashed become larger only where that saves reads."""
+
 _MANY_BLOCKS = 2**14
 """Blocks of arrays so large that there would be more are larger."""
 
@@ -43,12 +46,14 @@ def digest_stage(
     def stage(block: Edges) -> Stage:
         return Stage(shape, itemsize, chunk, block, None, is_decoding=is_decoding, is_hashing=True)
 
+    def fits(block: Edges) -> bool:
+        return stage(block).memory_bytes <= worker_bytes
+
     tile = _clipped(tile_shape(shape), shape)
-    most = 32 * MIB
     block = _grown(
-        tile, shape, chunk,
-        fits=lambda b: stage(b).block_bytes <= most and stage(b).memory_bytes <= worker_bytes,
-    )  # fmt: skip
+        tile, shape, chunk, fits=lambda b: fits(b) and stage(b).block_bytes <= _HASHED_BLOCK
+    )
+    block = _grown(block, shape, chunk, fits=fits, is_sparing=True)
     return stage(block)
 
 
@@ -81,36 +86,53 @@ class Passage:
 
         The worker has at least :meth:`least_bytes`.
         """
+        most = min(shard_bytes, max(self._bytes(self.shape) // _LEAST_SHARDS, _SMALL_SHARD))
 
         def fits(block: Edges) -> bool:
             last = self._last(self.source, block, self._whole(self.chunk))
             return last.memory_bytes <= worker_bytes
 
-        most = min(shard_bytes, max(self._bytes(self.shape) // _LEAST_SHARDS, _SMALL_SHARD))
+        def fits_raw(block: Edges) -> bool:
+            return self._raw(block).memory_bytes <= worker_bytes
 
-        def is_shard(block: Edges) -> bool:
-            return fits(block) and self._bytes(block) <= most
-
-        start = _clipped(self.chunk, self.shape)
-        aligned = tuple(
-            min(n, math.lcm(edge, tile))
-            for n, edge, tile in zip(self.shape, self.chunk, tile_shape(self.shape), strict=True)
-        )
-        held = _grown(
-            aligned if is_shard(aligned) else start, self.shape, self.source, fits=is_shard
-        )
-        shard = self._whole(held)
-        block = _grown(held, self.shape, self.source, fits=fits, is_sparing=True)
+        begin, shard = self._begin(fits, most)
+        block = _grown(begin, self.shape, self.source, fits=fits, is_sparing=True)
         ways: list[tuple[Stage, ...]] = [(self._last(self.source, block, shard),)]
+        begin, shard = self._begin(fits_raw, most)
+        small = max(_SMALL_BLOCK, self._bytes(self.shape) // _MANY_BLOCKS)
         for n_stages in range(2, _MOST_STAGES + 1):
-            small = max(_SMALL_BLOCK, self._bytes(self.shape) // _MANY_BLOCKS)
             for block_bytes in _doublings(small, worker_bytes):
-                found = self._staged(n_stages, held, shard, worker_bytes, block_bytes)
+                found = self._staged(n_stages, begin, shard, worker_bytes, block_bytes)
                 ways += found
                 if any(_smallest_piece(way) * self.itemsize >= _GOOD_PIECE for way in found):
                     break
         ways = [self._with_digest(way, worker_bytes) for way in ways]
         return min(ways, key=lambda way: (sum(stage.cost for stage in way), len(way)))
+
+    def _begin(self, fits: Callable[[Edges], bool], most: int) -> tuple[Edges, Edges]:
+        """Return the smallest block of the last stage, and the shards that it is written as.
+
+        It lies on the tiles of the digest, if such a block fits; then it may hold several shards
+        of ``most`` bytes.
+        """
+
+        def is_shard(block: Edges) -> bool:
+            return fits(block) and self._bytes(block) <= most
+
+        def is_within(block: Edges) -> bool:
+            return is_shard(block) and all(b <= a for b, a in zip(block, aligned, strict=True))
+
+        aligned = tuple(
+            min(n, math.lcm(edge, tile))
+            for n, edge, tile in zip(self.shape, self.chunk, tile_shape(self.shape), strict=True)
+        )
+        start = _clipped(self.chunk, self.shape)
+        if not is_shard(aligned) and fits(aligned):
+            held = _grown(start, self.shape, self.source, fits=is_within)
+            return aligned, self._whole(held)
+        start = aligned if is_shard(aligned) else start
+        held = _grown(start, self.shape, self.source, fits=is_shard)
+        return held, self._whole(held)
 
     def _bytes(self, block: Edges) -> int:
         return volume(block, self.shape) * self.itemsize
@@ -136,6 +158,10 @@ class Passage:
             ),
         )
 
+    def _raw(self, block: Edges) -> Stage:
+        """Return the last stage as it is where pieces of an intermediate array are read."""
+        return self._last(self.chunk, block, self._whole(self.chunk), is_decoding=False)
+
     def _with_digest(self, way: tuple[Stage, ...], worker_bytes: int) -> tuple[Stage, ...]:
         """Return the stages with a pass that hashes where the last one's blocks cut tiles."""
         if way[-1].is_hashing:
@@ -154,9 +180,13 @@ class Passage:
         def fits(block: Edges) -> bool:
             return self._bytes(block) <= most
 
+        def fits_last(block: Edges) -> bool:
+            return fits(block) and self._raw(block).memory_bytes <= worker_bytes
+
         beside = self._bytes(self.source) + encoded_bytes(self._bytes(self.source))
         most = min(block_bytes, max(worker_bytes - WORKER_BYTES - beside, 1))
-        last = _grown(held, self.shape, self.source, fits=fits, is_sparing=True)
+        last = _grown(held, self.shape, self.source, fits=fits_last, is_sparing=True)
+        piece_bytes = min(most // 8, self._bytes(self.chunk))
         first = _clipped(self.source, self.shape)
         while not fits(first) and max(first) > 1:
             first = _halved(first, self.shape)
@@ -169,7 +199,7 @@ class Passage:
                 while not fits(middle) and max(middle) > 1:
                     middle = _halved(middle, self.shape)
                 blocks.append(middle)
-            way = self._chain([*blocks, last], shard, most // 8)
+            way = self._chain([*blocks, last], shard, piece_bytes)
             if all(stage.memory_bytes <= worker_bytes for stage in way):
                 ways.append(way)
         return ways
@@ -180,7 +210,7 @@ class Passage:
         source, is_decoding = self.source, bool(self.encode_copies)
         for block, following in itertools.pairwise(blocks):
             piece = _piece(block, following, self.shape)
-            while self._bytes(piece) > max(piece_bytes, 64 * KIB) and max(piece) > 1:
+            while self._bytes(piece) > max(piece_bytes, 4 * KIB) and max(piece) > 1:
                 piece = _divided(piece, self.shape)
             held = tuple(-(-b // c) * c for b, c in zip(block, piece, strict=True))
             stages.append(

@@ -54,7 +54,8 @@ class StagedStore:
             durable.make_folders(folder)
             with durable.writing(folder):
                 text = json.dumps(document, indent=2, ensure_ascii=False)
-                (folder / "zarr.json").write_text(text, "utf-8")
+                # a lone surrogate, of a name that is no UTF-8, becomes its escape
+                (folder / "zarr.json").write_bytes(text.encode("utf-8", "backslashreplace"))
         counted = Counted()
         for number, array in enumerate(self.plan.arrays):
             counted += self._make_array(number, array)

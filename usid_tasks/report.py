@@ -205,7 +205,11 @@ def print_summary(console: Console, summary: Summary) -> None:
         line = f"  {printable(record.path):<{width}}  {printable(record.reason)}"
         console.print(Text.assemble(outcome, line.rstrip()))
     told = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
-    made = [record for record in summary.files if record.outcome in _MADE]
+    made = [
+        record
+        for record in summary.files
+        if record.outcome in _MADE and not getattr(record, "known", False)
+    ]
     stored = ""
     if made:
         mains = count(sum(record.mains for record in made), "Main dataset")

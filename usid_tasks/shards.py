@@ -70,7 +70,8 @@ class Scratch:
 class ShardedArray:
     """An array of a Zarr 3 store by its metadata document.
 
-    ``chunk`` is what is decoded at once, ``shard`` what a file holds: equal where not sharded.
+    ``chunk`` is what is decoded at once, ``shard`` what a file holds: one chunk, or, where
+    ``is_sharded``, chunks and their index.
     """
 
     folder: Path
@@ -79,13 +80,9 @@ class ShardedArray:
     chunk: tuple[int, ...]
     shard: tuple[int, ...]
     compressor: Mapping[str, JSON] | None
+    is_sharded: bool
     is_index_last: bool = True
     codec: Any = field(default=None, compare=False)
-
-    @property
-    def is_sharded(self) -> bool:
-        """Whether files hold an index and chunks, rather than one chunk."""
-        return self.shard != self.chunk
 
     @property
     def chunk_bytes(self) -> int:
@@ -284,7 +281,8 @@ def open_array(folder: Path, document: Mapping[str, JSON]) -> ShardedArray:
     """
     chunk = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
     codecs, shard, is_index_last = list(document["codecs"]), chunk, True
-    if codecs[0]["name"] == "sharding_indexed":
+    is_sharded = codecs[0]["name"] == "sharding_indexed"
+    if is_sharded:
         inside = codecs[0]["configuration"]
         is_plain = len(codecs) == 1 and [c["name"] for c in inside["index_codecs"]] == [
             "bytes",
@@ -314,6 +312,7 @@ def open_array(folder: Path, document: Mapping[str, JSON]) -> ShardedArray:
         chunk,
         shard,
         compressor,
+        is_sharded,
         is_index_last,
         _codec(compressor),
     )

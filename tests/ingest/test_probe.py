@@ -50,10 +50,10 @@ def test_a_file_that_never_comes_back_is_told(lab):
     library.probe(sound(lab / "next.h5"), timeout_s=60)
 
 
-def kill_soon(pid, after=0.3):
+def kill_soon(pid, after=0.3, how=signal.SIGSEGV):
     def kill():
         time.sleep(after)
-        os.kill(pid, signal.SIGSEGV)
+        os.kill(pid, how)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -67,6 +67,19 @@ def test_a_crash_is_told_with_its_signal(lab):
     thread = kill_soon(pid)
     with pytest.raises(NotHDF5Error, match="SIGSEGV"):
         library.probe(lab / "stuck.h5", timeout_s=60)
+    thread.join()
+
+
+def test_a_child_that_is_stopped_is_no_fault_of_the_file(lab):
+    from usid_tasks.errors import UsidError
+
+    library.probe(sound(lab / "warm.h5"), timeout_s=60)
+    (pid,) = children()
+    os.mkfifo(lab / "stuck.h5")
+    thread = kill_soon(pid, how=signal.SIGTERM)
+    with pytest.raises(UsidError, match="has ended \\(SIGTERM") as caught:
+        library.probe(lab / "stuck.h5", timeout_s=60)
+    assert not isinstance(caught.value, NotHDF5Error)
     thread.join()
 
 

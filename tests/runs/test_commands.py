@@ -5,6 +5,7 @@ Each starts the embedded server, and none may leave it behind.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -141,3 +142,5 @@ def test_an_interrupted_run_ends_and_takes_its_server_along(env, sound, tmp_path
     finally:
         end_group(process)
     assert process.returncode == status, told
+    receipts = [path.read_text() for path in (tmp_path / "stores").glob("*.receipt.json")]
+    assert {json.loads(text)["outcome"] for text in receipts} == {"done"}
