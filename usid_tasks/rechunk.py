@@ -90,6 +90,10 @@ def plan_store(
     key = key_of(place)
     source = open_store(_absolute(store))
     plan = _plan(source, place, intent, memory, workers, settings or load_settings())
+    planned = [array.subject for array in plan.arrays if not array.is_copied]
+    if planned:
+        largest = max(planned, key=lambda subject: subject.size_bytes)
+        plan = replace(plan, speeds=measure(source.array(largest.path), place.parent))
     slot = _own_slot(place.parent, key, _run_id(source, plan))
     refuse_space(plan, place.parent, there_bytes=_size(slot.folder) if slot else 0)
     return plan
@@ -200,12 +204,7 @@ def _plan(
         chunk_bytes=settings.convert.chunk,
         shard_bytes=settings.convert.shard_max,
     )
-    planned = [array.subject for array in plan.arrays if not array.is_copied]
-    speeds = None
-    if planned:
-        largest = max(planned, key=lambda subject: subject.size_bytes)
-        speeds = measure(source.array(largest.path), place.parent)
-    return replace(plan, speeds=speeds, free_bytes=free_bytes(place.parent))
+    return replace(plan, free_bytes=free_bytes(place.parent))
 
 
 def _run_id(source: SourceStore, plan: RechunkPlan) -> str:

@@ -78,7 +78,8 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, 
     changed.communicate(timeout=300)
     assert digests(dest) == digests(tmp_path / "changed")
     assert_nothing_is_half_done(dest)
-    assert not list((dest / ".usid/staging").iterdir())
+    # a slot killed before it was named is empty, and goes after claims.dead_after_s
+    assert not any(item.is_file() for item in (dest / ".usid/staging").rglob("*"))
     superseded = list((dest / ".usid/superseded").rglob("*.receipt.json"))
     former = digests(tmp_path / "undisturbed")
     for receipt in superseded:

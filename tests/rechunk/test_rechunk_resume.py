@@ -258,3 +258,23 @@ def test_killed_at_seeded_moments_finished_shards_stay(tmp_path):
     ]
     assert digests[0] == digests[1]
     assert not list(slots(dest.parent))
+
+
+def test_what_is_marked_was_flushed_before(tmp_path, store, monkeypatch, flushed):
+    plain = DoneFile.mark
+    marked = []
+
+    def mark(done, number):
+        marked.append((done.path.name, len(flushed)))
+        plain(done, number)
+
+    monkeypatch.setattr(DoneFile, "mark", mark)
+    rechunk_store(store, tmp_path / "made.zarr", **IMAGES)
+    of_main = [at for name, at in marked if name.endswith(".1.done")]
+    assert of_main
+    for at in of_main:
+        last = flushed[at - 3 : at]
+        assert any("store.zarr" in path and "/c/" in path for path in last)
+        assert last[-1].endswith(".tiles")
+    between = [path for path in flushed if ".zarr/c" in path and "/rechunk/" in path]
+    assert between == []

@@ -40,6 +40,11 @@ def test_an_untouched_store_is_verified(path, convert):
     assert found.n_arrays == len(result.arrays)
 
 
+def test_text_alone_and_in_lists_is_verified(path, convert):
+    CASES["extras"](path)
+    assert problems(convert(path).store) == []
+
+
 def test_a_missing_shard_is_an_error_also_where_zeros_were(path, convert):
     all_zero(path)
     result = convert(path)
