@@ -57,11 +57,11 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, 
     dest = tmp_path / "killed"
     n_killed = 0
     for turn in range(20):
-        if turn == 10:  # the sources change: now former stores have to move, too
+        if turn % 4 == 0:  # the sources change: now former stores have to move, too
             for number in range(8):
-                sound(lab / f"scan{number}.h5", start=100 + number)
+                sound(lab / f"scan{number}.h5", start=100 * turn + number + 1)
         run = start(lab, dest)
-        time.sleep(duration * chosen.uniform(0.3, 1.0))
+        time.sleep(duration * chosen.uniform(0.2, 0.9))
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
             n_killed += 1
