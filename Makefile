@@ -49,7 +49,7 @@ check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	git ls-files -z | xargs -0 $(VENV)/bin/codespell
+	git ls-files -z | xargs -0 $(VENV)/bin/codespell --ignore-words-list ot
 
 picture: demo
 	cp $(DEMO)/overview.png docs/picture.png

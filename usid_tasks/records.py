@@ -53,7 +53,9 @@ class Storage:
     holds the rows (half-open intervals) whose values were never written in whole or in part:
     HDF5 reads fill values there. ``elsewhere`` are the other files of virtual and external
     storage; ``unreadable`` tells why nothing can be decoded, empty where it can; ``way`` how blocks
-    are read: by offset, by chunk index, or by h5py with the reason.
+    are read: by offset, by chunk index, or by h5py with the reason. ``filter_options`` are number,
+    flags and parameters of each filter, ``fill`` the bytes of a fill value that was set, in
+    hexadecimal.
     """
 
     layout: str
@@ -65,6 +67,9 @@ class Storage:
     elsewhere: tuple[Elsewhere, ...] = ()
     unreadable: str = ""
     way: str = ""
+    filter_options: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+    maxshape: tuple[int | None, ...] | None = None
+    fill: str = ""
 
 
 @dataclass(frozen=True)

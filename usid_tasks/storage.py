@@ -77,7 +77,22 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
         elsewhere,
         _decoding_problem(dataset, missing) if missing else "",
         _way(dataset, layout),
+        tuple((int(entry[0]), int(entry[1]), tuple(map(int, entry[2]))) for entry in entries),
+        dataset.maxshape,
+        _fill_bytes(dataset, plist),
     )
+
+
+def _fill_bytes(dataset: h5py.Dataset, plist: h5py.h5p.PropDCID) -> str:
+    """Return the fill value that a writer set, as hexadecimal bytes; empty for HDF5's own."""
+    if plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return ""
+    try:
+        value = np.zeros((), dataset.dtype)
+        plist.get_fill_value(value)
+    except (TypeError, ValueError, OSError, RuntimeError):
+        return ""  # of a type that h5py cannot hold
+    return "" if value.dtype.hasobject else value.tobytes().hex()
 
 
 def _way(dataset: h5py.Dataset, layout: str) -> str:

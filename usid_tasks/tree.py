@@ -130,6 +130,12 @@ def _storage(storage: Storage) -> JSON:
         "layout": storage.layout,
         "chunks": list(storage.chunks) if storage.chunks else None,
         "filters": list(storage.filters),
+        "filter_options": [
+            {"number": number, "flags": flags, "values": list(values)}
+            for number, flags, values in storage.filter_options
+        ],
+        "maxshape": list(storage.maxshape) if storage.maxshape is not None else None,
+        "fill": storage.fill,
     }
 
 

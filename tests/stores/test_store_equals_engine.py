@@ -63,6 +63,34 @@ def test_real_files_open_as_the_engines_tree(shared_data, tmp_path, convert):
         assert_equal_trees(*open_both(file, result.store, consolidated=False))
 
 
+def test_how_hdf5_stored_a_dataset_is_kept(path, convert):
+    import h5py
+    from usid_files import line, write_file
+
+    write_file(path, line("X", np.arange(8.0)), line("E", np.arange(6.0)))
+    with h5py.File(path, "r+") as file:
+        file.create_dataset(
+            "counter",
+            data=np.arange(5, dtype=">i2"),
+            maxshape=(None,),
+            chunks=(4,),
+            compression="gzip",
+            compression_opts=7,
+            shuffle=True,
+            fillvalue=-3,
+        )
+    store = zarr.open_group(convert(path).store, mode="r")
+    kept = store["counter"].attrs["usid_storage"]
+    assert kept["chunks"] == [4]
+    assert kept["maxshape"] == [None]
+    assert [(each["number"], each["values"]) for each in kept["filter_options"]] == [
+        (2, [2]),
+        (1, [7]),
+    ]
+    assert np.frombuffer(bytes.fromhex(kept["fill"]), ">i2") == [-3]
+    assert store["Measurement_000/Channel_000/Raw_Data"].attrs["usid_storage"]["fill"] == ""
+
+
 def test_metadata_is_strict_json_and_nothing_is_foreign(path, convert):
     CASES["attributes"](path)
     result = convert(path)
