@@ -29,6 +29,11 @@ def start(lab, dest):
     )
 
 
+def entries(folder):
+    """Return how much lies in a folder, however it moves about meanwhile."""
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
 def digests(dest):
     told = {}
     for path in dest.glob("*.receipt.json"):
@@ -48,27 +53,29 @@ def assert_nothing_is_half_done(dest):
 def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, tmp_path):
     for number in range(8):
         sound(lab / f"scan{number}.h5", start=number + 1)
-    began = time.monotonic()
     undisturbed = start(lab, tmp_path / "undisturbed")
     assert undisturbed.wait(300) == 0, undisturbed.stderr.read()
     undisturbed.communicate()
-    duration = time.monotonic() - began
+    n_entries = entries(tmp_path / "undisturbed")
     chosen = random.Random(20261122)
     dest = tmp_path / "killed"
     n_killed = 0
     for turn in range(20):
-        if turn % 4 == 0:  # the sources change: now former stores have to move, too
+        if turn % 2 == 0:  # the sources change: now former stores have to move, too
             for number in range(8):
                 sound(lab / f"scan{number}.h5", start=100 * turn + number + 1)
+        # a moment is so and so many entries later: how fast the machine is does not matter
+        until = entries(dest) + int(n_entries * chosen.uniform(0.0, 0.9))
         run = start(lab, dest)
-        time.sleep(duration * chosen.uniform(0.2, 0.9))
+        while run.poll() is None and entries(dest) < until:
+            time.sleep(chosen.uniform(0.0, 0.02))
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
             n_killed += 1
         run.communicate()
         if dest.exists():
             assert_nothing_is_half_done(dest)
-    assert n_killed >= 5
+    assert n_killed >= 8
     last = start(lab, dest)
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, err.decode()
