@@ -256,6 +256,9 @@ class ArrayDigest:
         self._n_twice = 0
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Do nothing: the digests are in memory."""
+
     def add(self, block: NDArray[Any], offset: Sequence[int]) -> None:
         """Hash one block of cells, in any memory layout.
 

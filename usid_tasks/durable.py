@@ -93,13 +93,14 @@ def settle_tree(
         if not fsync:
             return
         with ThreadPoolExecutor(max(1, min(_FSYNC_THREADS, len(files)))) as pool:
-            for _ in pool.map(_fsync_file, files):
+            for _ in pool.map(fsync_file, files):
                 pass
         for path in reversed(folders):
             fsync_folder(path)
 
 
-def _fsync_file(path: Path) -> None:
+def fsync_file(path: Path) -> None:
+    """Make the content of a file durable."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

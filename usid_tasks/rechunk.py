@@ -15,20 +15,21 @@ from usid_tasks.errors import RefusedError, VerificationError
 from usid_tasks.intents import parse_intent
 from usid_tasks.model import JSON
 from usid_tasks.places import receipt_path
+from usid_tasks.plans import Plan, refuse_space
 from usid_tasks.progress import NullProgress, Progress
 from usid_tasks.proof import versions
 from usid_tasks.publish import Destination
 from usid_tasks.receipts import Receipt, read_receipt, utc_now
-from usid_tasks.rechunk_plan import RechunkPlan, plan_rechunk, refuse_space
+from usid_tasks.rechunk_plan import plan_rechunk
 from usid_tasks.rechunk_source import SourceStore, key_of, open_store
-from usid_tasks.rechunk_speed import free_bytes, measure
 from usid_tasks.rechunk_staged import StagedStore
-from usid_tasks.rechunk_stages import MIB, Stage
-from usid_tasks.rechunk_workers import Counted
 from usid_tasks.settings import Settings, load_settings
 from usid_tasks.sizes import format_size, parse_size
+from usid_tasks.speeds import free_bytes, measure
+from usid_tasks.stages import MIB, Stage
 from usid_tasks.staging import Slot, slots
 from usid_tasks.stores.zarr import metadata_digest
+from usid_tasks.workers import Counted
 
 DEFAULT_MEMORY = 1024 * MIB
 """Bytes that all workers together may hold, if nothing else is said."""
@@ -43,7 +44,7 @@ class RechunkResult:
     store: Path
     receipt: Path
     arrays: tuple[str, ...]
-    plan: RechunkPlan
+    plan: Plan
     counted: Counted
 
     def to_json(self) -> dict[str, JSON]:
@@ -81,7 +82,7 @@ def plan_store(
     memory: int | str = DEFAULT_MEMORY,
     workers: int | None = None,
     settings: Settings | None = None,
-) -> RechunkPlan:
+) -> Plan:
     """Return how a store would be rechunked, with the free space and a time estimate.
 
     Nothing is made. Parameters and errors are those of :func:`rechunk_store`.
@@ -189,7 +190,7 @@ def _plan(
     memory: int | str,
     workers: int | None,
     settings: Settings,
-) -> RechunkPlan:
+) -> Plan:
     try:
         allowed = parse_size(memory)
     except ValueError as error:
@@ -207,7 +208,7 @@ def _plan(
     return replace(plan, free_bytes=free_bytes(place.parent))
 
 
-def _run_id(source: SourceStore, plan: RechunkPlan) -> str:
+def _run_id(source: SourceStore, plan: Plan) -> str:
     """Return the name of a run: the same for the same source and the same tasks."""
     told = blake3(f"{source.metadata_digest}\n{plan.identity}\n".encode())
     for path, record in sorted(source.receipt.arrays.items()):
@@ -254,9 +255,7 @@ def _refuse_place(place: Path, key: str, *, overwrite: bool) -> None:
         )
 
 
-def _receipt(
-    source: SourceStore, plan: RechunkPlan, key: str, staged: Path, *, started: str
-) -> Receipt:
+def _receipt(source: SourceStore, plan: Plan, key: str, staged: Path, *, started: str) -> Receipt:
     """Return the source's receipt, restated for the store that was made from it."""
     former = source.receipt
     return replace(
@@ -282,7 +281,7 @@ def _receipt(
     )
 
 
-def _result(place: Path, key: str, plan: RechunkPlan, counted: Counted) -> RechunkResult:
+def _result(place: Path, key: str, plan: Plan, counted: Counted) -> RechunkResult:
     return RechunkResult(
         store=place,
         receipt=receipt_path(place.parent, key),

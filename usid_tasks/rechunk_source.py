@@ -10,10 +10,10 @@ from pathlib import Path
 from usid_tasks.errors import RefusedError, UsidError
 from usid_tasks.model import JSON
 from usid_tasks.places import STORE_SUFFIX, receipt_path
+from usid_tasks.plans import Plan, Subject
 from usid_tasks.receipts import Receipt, read_receipt
-from usid_tasks.rechunk_plan import RechunkPlan, Subject
-from usid_tasks.rechunk_stages import Layout
 from usid_tasks.shards import ShardedArray, open_array, rechunked_document
+from usid_tasks.stages import Layout
 from usid_tasks.stores.zarr import metadata_digest
 
 _ROLES = ("main", "valid", "position", "spectroscopic")
@@ -51,7 +51,7 @@ class SourceStore:
         """Return whether an array holds text of variable length."""
         return bool(self.documents[path.strip("/")]["data_type"] == "string")
 
-    def rechunked(self, plan: RechunkPlan) -> dict[str, JSON]:
+    def rechunked(self, plan: Plan) -> dict[str, JSON]:
         """Return the documents of the planned store: the same but for chunks and shards."""
         documents = dict(self.documents)
         for array in plan.arrays:

@@ -15,13 +15,14 @@ from usid_tasks import durable
 from usid_tasks.claims import Claim
 from usid_tasks.digests import array_digest
 from usid_tasks.errors import VerificationError
-from usid_tasks.rechunk_journal import Journal, TileFile
-from usid_tasks.rechunk_plan import ArrayPlan, RechunkPlan
+from usid_tasks.journal import JOURNAL, Journal
+from usid_tasks.plans import ArrayPlan, Plan
 from usid_tasks.rechunk_source import SourceStore
-from usid_tasks.rechunk_stages import MIB, Stage
-from usid_tasks.rechunk_workers import REPORT, Counted, StageRun
-from usid_tasks.shards import ShardedArray, open_array, rechunked_document
+from usid_tasks.shards import open_array
+from usid_tasks.staged import Making, StagedArrays
+from usid_tasks.stages import MIB
 from usid_tasks.stores.zarr import shard_files
+from usid_tasks.workers import REPORT, Counted, Part, StoreReader, Threads
 
 _CELL_BYTES = 256 * MIB
 """What is decoded, at most, to compare cells of an array through zarr-python."""
@@ -33,7 +34,7 @@ class StagedStore:
     def __init__(
         self,
         source: SourceStore,
-        plan: RechunkPlan,
+        plan: Plan,
         staged: Path,
         claim: Claim,
         advance: Callable[[int], None],
@@ -42,9 +43,11 @@ class StagedStore:
         self.plan = plan
         self.staged = staged
         self.claim = claim
-        self.advance = advance
         self.documents = source.rechunked(plan)
-        self.journal = Journal(staged.parent / "rechunk")
+        self.journal = Journal(staged.parent / JOURNAL)
+        self.making = Making(
+            self.journal, Threads(), plan.workers, check=claim.check, advance=advance
+        )
 
     def make(self, *, n_cells: int) -> Counted:
         """Write every array and document, and compare the digests with the source's."""
@@ -74,9 +77,13 @@ class StagedStore:
             _compare(folder, array_digest(cells), expected)
             return Counted()
         target = open_array(folder, self.documents[path.strip("/")])
-        with self.journal.tiles(number, target.shape, target.dtype) as tiles:
-            counted = self._run(number, array, target, tiles)
-            _compare(folder, tiles.result(), expected)
+        origin = target if array.is_copied else self.source.array(path)
+        arrays = StagedArrays(
+            number, array.stages, array.last, StoreReader((origin,)), (target,),
+            (Part(target.dtype),),
+        )  # fmt: skip
+        counted, (digest,) = arrays.make(self.making)
+        _compare(folder, digest, expected)
         return counted
 
     def _copy(self, path: str, folder: Path) -> None:
@@ -92,69 +99,6 @@ class StagedStore:
                 )
             with durable.writing(copy):
                 shutil.copyfile(file, copy)
-
-    def _run(self, number: int, array: ArrayPlan, target: ShardedArray, tiles: TileFile) -> Counted:
-        """Run the stages that are not done."""
-        arrays = [target] if array.is_copied else [self.source.array(array.subject.path)]
-        for at, stage in enumerate(array.stages):
-            if stage.target is not None:
-                arrays.append(
-                    target if at == array.last else self._between(number, at, stage, target)
-                )
-        counted = Counted()
-        for at in range(self._first(number, array, arrays), len(array.stages)):
-            counted += self._run_stage(number, at, array, arrays, tiles)
-            if at and array.stages[at].target is not None:
-                self.journal.clear(number, at - 1)
-        return counted
-
-    def _between(self, number: int, at: int, stage: Stage, target: ShardedArray) -> ShardedArray:
-        """Return the intermediate array that a stage writes."""
-        assert stage.target is not None, "a stage between two writes"
-        folder = self.journal.between(number, at)
-        document = rechunked_document(
-            json.loads((target.folder / "zarr.json").read_text("utf-8")),
-            stage.target.chunk,
-            stage.target.shard,
-            is_compressed=False,
-        )
-        return open_array(folder, document)
-
-    def _first(self, number: int, array: ArrayPlan, arrays: list[ShardedArray]) -> int:
-        """Return the stage to begin with: the one after the last that is whole."""
-        for at in reversed(range(len(array.stages))):
-            stage = array.stages[at]
-            if stage.target is None:
-                continue  # hashing again reads what is there
-            with self.journal.done(number, at, stage.n_tasks, is_kept=at == array.last) as done:
-                run = StageRun(
-                    stage, arrays[at], arrays[at + 1], done=done, tiles=None, is_kept=True
-                )
-                if run.is_complete():
-                    return at + 1
-        return 0
-
-    def _run_stage(
-        self,
-        number: int,
-        at: int,
-        array: ArrayPlan,
-        arrays: list[ShardedArray],
-        tiles: TileFile,
-    ) -> Counted:
-        stage = array.stages[at]
-        is_kept = at >= array.last
-        with self.journal.done(number, at, stage.n_tasks, is_kept=is_kept) as done:
-            return StageRun(
-                stage,
-                arrays[at],
-                None if stage.target is None else arrays[at + 1],
-                done=done,
-                tiles=tiles,
-                is_kept=is_kept,
-                check=self.claim.check,
-                advance=self.advance,
-            ).run(self.plan.workers)
 
     def _check_cells(self, path: str, n_cells: int) -> None:
         """Compare seeded cells of both stores as zarr-python reads them."""

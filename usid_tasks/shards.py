@@ -7,6 +7,7 @@ error, never a fill value.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import mmap
@@ -14,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -39,7 +40,11 @@ Region = tuple[slice, ...]
 def buffer_of(size_bytes: int) -> NDArray[np.uint8]:
     """Return memory that goes back to the system at once when it is let go, unlike malloc's."""
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    return np.frombuffer(mmap.mmap(-1, max(size_bytes, 1), flags=flags), np.uint8)
+    held = mmap.mmap(-1, max(size_bytes, 1), flags=flags)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without them
+            held.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(held, np.uint8)
 
 
 class Scratch:
@@ -128,9 +133,7 @@ class ShardedArray:
                     return part
         return None
 
-    def write(
-        self, region: Region, block: NDArray[Any], scratch: Scratch, *, fsync: bool = True
-    ) -> int:
+    def write(self, region: Region, block: NDArray[Any], scratch: Scratch) -> int:
         """Write whole shards from a block, and return how many chunks were encoded.
 
         Raises
@@ -143,44 +146,40 @@ class ShardedArray:
             file = self.file(shard)
             durable.make_folders(file.parent)
             with durable.writing(file):
-                n_chunks += self._write_shard(file, shard, region, block, scratch, fsync=fsync)
-                if fsync:
-                    durable.fsync_folder(file.parent)
+                n_chunks += self._write_shard(file, shard, region, block, scratch)
         return n_chunks
 
     def _write_shard(
-        self,
-        file: Path,
-        shard: Index,
-        region: Region,
-        block: NDArray[Any],
-        scratch: Scratch,
-        *,
-        fsync: bool,
+        self, file: Path, shard: Index, region: Region, block: NDArray[Any], scratch: Scratch
     ) -> int:
         index = np.full((*self.per_shard, 2), _NOT_THERE, "<u8")
         at = 0
         n_chunks = 0
-        with file.open("wb") as stream:
+        with file.open("wb", buffering=0) as stream:
             for number, part in self._parts(shard, region):
-                chunk = scratch.chunk(self.chunk, self.dtype)
-                cells = block[_within(part, region)]
-                if cells.shape != self.chunk:
-                    chunk[...] = np.zeros((), self.dtype)
-                chunk[tuple(slice(0, n) for n in cells.shape)] = cells
-                data = chunk.data if self.codec is None else self.codec.encode(chunk)
-                n_bytes = chunk.nbytes if self.codec is None else len(data)
-                stream.write(data)
+                data = self._encoded(block[_within(part, region)], scratch)
+                n_bytes = memoryview(data).nbytes
+                _write_all(stream, data)
                 index[number] = at, n_bytes
                 at += n_bytes
                 n_chunks += 1
             if self.is_sharded:
                 told = index.tobytes()
-                stream.write(told + google_crc32c.value(told).to_bytes(_CRC_BYTES, "little"))
-            stream.flush()
-            if fsync:
-                os.fsync(stream.fileno())
+                _write_all(stream, told + google_crc32c.value(told).to_bytes(_CRC_BYTES, "little"))
         return n_chunks
+
+    def _encoded(self, cells: NDArray[Any], scratch: Scratch) -> Any:
+        """Return a chunk as it is stored; at the array's end it is filled up with zeros."""
+        if cells.shape == self.chunk and cells.flags.c_contiguous:
+            chunk = cells
+        else:
+            chunk = scratch.chunk(self.chunk, self.dtype)
+            if cells.shape != self.chunk:
+                chunk[...] = np.zeros((), self.dtype)
+            chunk[tuple(slice(0, n) for n in cells.shape)] = cells
+        if self.codec is None:
+            return chunk.reshape(-1).view(np.uint8).data
+        return self.codec.encode(chunk)
 
     def _parts(self, shard: Index, region: Region) -> Iterator[tuple[Index, Region]]:
         """Yield the chunks of a shard within a region: number in the shard, cells in the array."""
@@ -360,6 +359,12 @@ def _numbers(region: Region, edges: Sequence[int]) -> Iterator[Index]:
         for part, edge in zip(region, edges, strict=True)
     ]
     yield from itertools.product(*spans)
+
+
+def _write_all(stream: BinaryIO, data: Any) -> None:
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[stream.write(left) :]
 
 
 def _within(part: Region, region: Region) -> Region:

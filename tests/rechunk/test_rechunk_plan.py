@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from usid_tasks.errors import RefusedError
 from usid_tasks.intents import parse_intent
-from usid_tasks.rechunk_passage import Passage, digest_stage
-from usid_tasks.rechunk_plan import Speeds, Subject, plan_rechunk, refuse_space
-from usid_tasks.rechunk_stages import MIB, WORKER_BYTES, Layout, Stage
+from usid_tasks.passage import Passage, digest_stage
+from usid_tasks.plans import Speeds, Subject, refuse_space
+from usid_tasks.rechunk_plan import plan_rechunk
+from usid_tasks.stages import MIB, WORKER_BYTES, Layout, Stage
 
 DIMS = ("Y", "X", "Cycle", "Bias", "Time")
 

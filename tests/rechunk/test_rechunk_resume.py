@@ -16,11 +16,11 @@ import pytest
 from rechunk_stores import MAIN, assert_same, made_store, small_settings
 
 from usid_tasks.errors import ClaimedError
+from usid_tasks.journal import JOURNAL, DoneFile
+from usid_tasks.plans import Plan
 from usid_tasks.publish import Destination
 from usid_tasks.rechunk import plan_store, rechunk_store
-from usid_tasks.rechunk_journal import DoneFile
-from usid_tasks.rechunk_plan import RechunkPlan
-from usid_tasks.rechunk_stages import WORKER_BYTES
+from usid_tasks.stages import WORKER_BYTES
 from usid_tasks.staging import Slot, slots
 
 SPECTRA = {"intent": "spectra", "workers": 1, "settings": small_settings()}
@@ -46,10 +46,10 @@ def store(tmp_path):
 def stop_after(n: int, monkeypatch) -> None:
     plain, marked = DoneFile.mark, []
 
-    def mark(done, number):
-        plain(done, number)
-        marked.append(number)
-        if len(marked) == n:
+    def mark(done, numbers):
+        plain(done, numbers)
+        marked.extend(numbers)
+        if len(marked) >= n:
             raise Killed
 
     monkeypatch.setattr(DoneFile, "mark", mark)
@@ -57,7 +57,7 @@ def stop_after(n: int, monkeypatch) -> None:
 
 def shards(folder: Path) -> dict[str, tuple[int, int]]:
     """Return inode and mtime of all shards of the staged Main array and what lies between."""
-    found = [*folder.glob(f"store.zarr{MAIN}/c/**/*"), *folder.glob("rechunk/*.zarr/c/**/*")]
+    found = [*folder.glob(f"store.zarr{MAIN}/c/**/*"), *folder.glob(f"{JOURNAL}/*.zarr/**/c/**/*")]
     return {
         str(file.relative_to(folder)): (file.stat().st_ino, file.stat().st_mtime_ns)
         for file in found
@@ -80,12 +80,13 @@ def test_what_is_finished_is_not_done_again(tmp_path, store, monkeypatch, n):
     assert not dest.exists()
     assert not dest.with_suffix(".receipt.json").exists()
     slot = staged(dest.parent)
-    before = shards(slot.folder)
+    plan = plan_store(store, dest, **IMAGES)
+    before = marked_shards(slot, plan)
     seen: dict[str, tuple[int, int]] = {}
     publish = Destination.publish
 
     def watched(destination, place, receipt, claim):
-        seen.update(shards(slot.folder))
+        seen.update(marked_shards(slot, plan))
         return publish(destination, place, receipt, claim)
 
     monkeypatch.setattr(Destination, "publish", watched)
@@ -93,8 +94,7 @@ def test_what_is_finished_is_not_done_again(tmp_path, store, monkeypatch, n):
     assert made.counted.n_tasks < made.plan.n_tasks
     if made.counted.n_kept:
         assert made.counted.n_kept + made.counted.n_tasks <= made.plan.n_tasks
-    kept = [name for name in before if name.startswith("store.zarr")]
-    assert all(seen[name] == before[name] for name in kept)
+    assert all(seen[name] == looks for name, looks in before.items())
     assert_same(store, made.store)
     assert not list(slots(dest.parent))
 
@@ -185,12 +185,12 @@ def start(store, dest, memory):
     )
 
 
-def marked_shards(slot: Slot, plan: RechunkPlan) -> dict[str, tuple[int, int]]:
+def marked_shards(slot: Slot, plan: Plan) -> dict[str, tuple[int, int]]:
     """Return inode and mtime of the store's shards that the journal vouches for."""
     number = next(at for at, array in enumerate(plan.arrays) if array.subject.path == MAIN)
     array = plan.arrays[number]
     stage = array.stages[array.last]
-    done = slot.folder / "rechunk" / f"{number}.{array.last}.done"
+    done = slot.folder / JOURNAL / f"{number}.{array.last}.done"
     marks = done.read_bytes() if done.exists() else b""
     known = {}
     for region, mark in zip(stage.regions(), marks, strict=False):
@@ -207,7 +207,7 @@ def marked_shards(slot: Slot, plan: RechunkPlan) -> dict[str, tuple[int, int]]:
 def n_marked(dest: Path) -> int:
     """Return how many tasks of all stages are marked in what is staged."""
     count = 0
-    for path in dest.glob(".usid/staging/*/*/rechunk/*.done"):
+    for path in dest.glob(f".usid/staging/*/*/{JOURNAL}/*.done"):
         count += path.read_bytes().count(b"\1")
     return count
 
@@ -264,17 +264,21 @@ def test_what_is_marked_was_flushed_before(tmp_path, store, monkeypatch, flushed
     plain = DoneFile.mark
     marked = []
 
-    def mark(done, number):
-        marked.append((done.path.name, len(flushed)))
-        plain(done, number)
+    def mark(done, numbers):
+        marked.append((done.path.name, tuple(numbers), len(flushed)))
+        plain(done, numbers)
 
     monkeypatch.setattr(DoneFile, "mark", mark)
-    rechunk_store(store, tmp_path / "made.zarr", **IMAGES)
-    of_main = [at for name, at in marked if name.endswith(".1.done")]
-    assert of_main
-    for at in of_main:
-        last = flushed[at - 3 : at]
-        assert any("store.zarr" in path and "/c/" in path for path in last)
-        assert last[-1].endswith(".tiles")
-    between = [path for path in flushed if ".zarr/c" in path and "/rechunk/" in path]
+    made = rechunk_store(store, tmp_path / "made.zarr", **IMAGES)
+    number, array = next(
+        (at, array) for at, array in enumerate(made.plan.arrays) if array.subject.path == MAIN
+    )
+    of_main = [told for told in marked if told[0] == f"{number}.{array.last}.done"]
+    assert sum(len(numbers) for _, numbers, _ in of_main) == array.stages[array.last].n_tasks
+    folder = f"store.zarr{MAIN}/c/"
+    for _, numbers, at in of_main:
+        tiles = max(i for i, path in enumerate(flushed[:at]) if path.endswith(".tiles"))
+        shards_flushed = {path for path in flushed[:tiles] if folder in path}
+        assert len(shards_flushed) >= len(numbers)
+    between = [path for path in flushed if ".zarr/" in path and f"/{JOURNAL}/" in path]
     assert between == []

@@ -28,9 +28,9 @@ from usid_tasks.cli import app
 from usid_tasks.convert import convert_file
 from usid_tasks.digests import array_digest
 from usid_tasks.errors import RefusedError, UsidError, VerificationError
+from usid_tasks.journal import Journal
 from usid_tasks.rechunk import plan_store, rechunk_store
-from usid_tasks.rechunk_journal import Journal
-from usid_tasks.rechunk_stages import WORKER_BYTES
+from usid_tasks.stages import WORKER_BYTES
 
 LITTLE = 2 * WORKER_BYTES + 2 * 200 * 1024
 

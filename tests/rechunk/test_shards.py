@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from usid_tasks.digests import array_digest, tile_digests, tile_shape
 from usid_tasks.errors import RefusedError, VerificationError
-from usid_tasks.rechunk_journal import DoneFile, Journal, TileFile
+from usid_tasks.journal import DoneFile, Journal, TileFile
 from usid_tasks.shards import Scratch, open_array, rechunked_document
 
 CODECS = {
@@ -126,15 +126,13 @@ def test_tiles_on_disk_come_to_the_digest_of_the_array(shape, dtype, seed, tmp_p
                 region = tuple(
                     slice(half[i], half[i + 1]) for half, i in zip(halves, index, strict=True)
                 )
-                tiles.put(
-                    tile_digests(values[region], tile), [r.start for r in region], fsync=False
-                )
+                tiles.add_digests(tile_digests(values[region], tile), [r.start for r in region])
         assert tiles.result() == array_digest(values)
 
 
 def test_marks_outlive_their_file_being_closed(tmp_path):
     with DoneFile(tmp_path / "done", 5, is_durable=True) as done:
-        done.mark(3)
+        done.mark([3])
     with DoneFile(tmp_path / "done", 5, is_durable=True) as done:
         assert [done.is_done(number) for number in range(5)] == [False] * 3 + [True, False]
         assert done.n_done == 1
@@ -146,8 +144,8 @@ def test_what_was_not_flushed_is_forgotten_with_the_boot(tmp_path):
     journal = Journal(tmp_path / "journal")
     kept, between = (journal.done(0, at, 2, is_kept=at == 1) for at in (1, 0))
     with kept, between:
-        kept.mark(0)
-        between.mark(0)
+        kept.mark([0])
+        between.mark([0])
     journal.between(0, 0).mkdir()
     journal.forget_other_boots()
     assert journal.between(0, 0).exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from usid_tasks.model import JSON
 
@@ -31,16 +32,32 @@ class Layout:
     shard: Edges
 
 
+class Origin(Protocol):
+    """What is read where that is no Zarr array: a file whose cells lie in another order."""
+
+    def pieces(self, block: Edges) -> int:
+        """Return the chunks decoded, or runs of bytes read, for all blocks of a shape."""
+        ...
+
+    def size_bytes(self, block: Edges) -> int:
+        """Return the bytes of these."""
+        ...
+
+    def memory_bytes(self, block: Edges) -> int:
+        """Return what one worker needs besides its block."""
+        ...
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One pass over an array.
+    """One pass over an array, or over arrays that share their shape (the fields of a compound).
 
     Parameters
     ----------
     shape, itemsize
-        Of the array.
+        Of the array; of several, the dimensions that they share, and the bytes of a cell of all.
     source
-        The chunk of what is read.
+        The chunk of what is read; where that is no Zarr array, what comes nearest to one.
     block
         What one task reads, and writes as whole shards; the last ones are cut off.
     target
@@ -51,6 +68,10 @@ class Stage:
         How many times the memory of a chunk the codec takes to write one; 0 without a codec.
     is_hashing
         Whether the blocks lie on the tiles of the array's digest, and are hashed.
+    n_parts
+        Arrays that are written.
+    origin
+        The source, where it is no Zarr array.
     """
 
     shape: Edges
@@ -61,6 +82,8 @@ class Stage:
     is_decoding: bool = True
     encode_copies: int = 3
     is_hashing: bool = False
+    n_parts: int = 1
+    origin: Origin | None = None
 
     @property
     def counts(self) -> Edges:
@@ -80,7 +103,9 @@ class Stage:
     @property
     def chunks_read(self) -> int:
         """Chunks decoded by all tasks; one that several need is counted for each."""
-        return math.prod(
+        if self.origin is not None:
+            return self.origin.pieces(self.block)
+        return self.n_parts * math.prod(
             overlaps(n, edge, chunk)
             for n, edge, chunk in zip(self.shape, self.block, self.source, strict=True)
         )
@@ -88,13 +113,17 @@ class Stage:
     @property
     def bytes_read(self) -> int:
         """Bytes of all chunks read."""
-        return self.chunks_read * math.prod(self.source) * self.itemsize
+        if self.origin is not None:
+            return self.origin.size_bytes(self.block)
+        return self.chunks_read // self.n_parts * math.prod(self.source) * self.itemsize
 
     @property
     def repeats(self) -> float:
         """How often a chunk is read, on average."""
+        if self.origin is not None:
+            return self.bytes_read / max(math.prod(self.shape) * self.itemsize, 1)
         there = math.prod(-(-n // c) for n, c in zip(self.shape, self.source, strict=True))
-        return self.chunks_read / there
+        return self.chunks_read / self.n_parts / there
 
     @property
     def chunks_written(self) -> int:
@@ -102,21 +131,24 @@ class Stage:
         if self.target is None:
             return 0
         chunk = self.target.chunk
-        return math.prod(-(-n // c) for n, c in zip(self.shape, chunk, strict=True))
+        return self.n_parts * math.prod(-(-n // c) for n, c in zip(self.shape, chunk, strict=True))
 
     @property
     def bytes_written(self) -> int:
         """Bytes of all chunks written; as many are read back."""
         chunk = self.target.chunk if self.target else ()
-        return self.chunks_written * math.prod(chunk) * self.itemsize
+        return self.chunks_written // self.n_parts * math.prod(chunk) * self.itemsize
 
     @property
     def memory_bytes(self) -> int:
         """Peak memory of one worker: the block and every copy of a chunk beside it."""
-        source = math.prod(self.source) * self.itemsize
         target = math.prod(self.target.chunk) * self.itemsize if self.target else 0
         encoded = encoded_bytes(target)
-        reading = encoded_bytes(source) if self.is_decoding else 0
+        if self.origin is not None:
+            source, reading = 0, self.origin.memory_bytes(self.block)
+        else:
+            source = math.prod(self.source) * self.itemsize
+            reading = encoded_bytes(source) if self.is_decoding else 0
         writing = self.encode_copies * encoded
         # a truth value for every cell
         comparing = target // self.itemsize + (encoded if self.encode_copies else 0)
@@ -156,7 +188,7 @@ class Stage:
         target = self.target
         return {
             "block": list(self.block),
-            "reads_chunk": list(self.source),
+            "reads_chunk": list(self.source) if self.origin is None else None,
             "writes_chunk": list(target.chunk) if target else None,
             "writes_shard": list(target.shard) if target else None,
             "is_hashing": self.is_hashing,

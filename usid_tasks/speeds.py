@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from usid_tasks.digests import tile_digests, tile_shape
-from usid_tasks.rechunk_plan import Speeds
+from usid_tasks.plans import Speeds
 from usid_tasks.shards import Scratch, ShardedArray, buffer_of
 
 _WRITTEN_BYTES = 8 * 2**20

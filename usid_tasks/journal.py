@@ -1,7 +1,7 @@
-"""What of a rechunking is done, beside the store that is being made: it outlives a kill.
+"""What of a conversion or rechunking is done: a folder beside the staged store, outliving a kill.
 
 ``<n>.<stage>.done`` has a byte for every task of a stage, set when what the task wrote is durable;
-``<n>.tiles`` has the digests of all tiles of an array, C order. Intermediate arrays are not
+``<n>.<part>.tiles`` has the digests of all tiles of an array, C order. Intermediate arrays are not
 flushed: they count only within the boot of the machine in which they were written, whose number
 is in the name.
 """
@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from usid_tasks import durable
 from usid_tasks.digests import ARRAY_ALGORITHM, tile_shape
 from usid_tasks.errors import VerificationError
+
+JOURNAL = "journal"
+"""Name of the folder, beside the staged store."""
 
 _DIGEST_BYTES = 32
 _PIECE_BYTES = 2**20
@@ -73,16 +76,30 @@ class DoneFile:
         told = np.fromfile(self.path, np.uint8)
         return int(np.count_nonzero(told == 1))
 
-    def mark(self, number: int) -> None:
-        """Note that a task is done."""
+    def numbers(self) -> list[int]:
+        """Return the tasks that are done."""
+        return np.flatnonzero(np.fromfile(self.path, np.uint8) == 1).tolist()
+
+    def mark(self, numbers: Sequence[int]) -> None:
+        """Note that tasks are done."""
         with durable.writing(self.path):
-            os.pwrite(self._fd, b"\1", number)
+            for number in numbers:
+                os.pwrite(self._fd, b"\1", number)
             if self._is_durable:
                 os.fsync(self._fd)
 
+    def clear(self) -> None:
+        """Forget that tasks are done."""
+        with durable.writing(self.path):
+            os.ftruncate(self._fd, 0)
+            os.ftruncate(self._fd, self.n_tasks)
+
 
 class TileFile:
-    """The digests of an array's tiles, on disk: memory does not grow with the array."""
+    """The digests of an array's tiles, on disk: memory does not grow with the array.
+
+    Several processes may add to one; what they hold is opened anew in each.
+    """
 
     def __init__(self, path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         self.path = path
@@ -93,8 +110,13 @@ class TileFile:
         size = math.prod(self.counts) * _DIGEST_BYTES
         with durable.writing(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            if os.fstat(self._fd).st_size != size:
+            self.is_new = os.fstat(self._fd).st_size != size
+            if self.is_new:
+                os.ftruncate(self._fd, 0)
                 os.ftruncate(self._fd, size)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TileFile, (self.path, self.shape, self.dtype)
 
     def __enter__(self) -> Self:
         return self
@@ -105,9 +127,18 @@ class TileFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        os.close(self._fd)
+        self.close()
 
-    def put(self, digests: NDArray[np.uint8], offset: Sequence[int], *, fsync: bool) -> None:
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; may be called again."""
+        fd, self._fd = getattr(self, "_fd", -1), -1
+        if fd >= 0:
+            os.close(fd)
+
+    def add_digests(self, digests: NDArray[np.uint8], offset: Sequence[int]) -> None:
         """Keep what :func:`usid_tasks.digests.tile_digests` gave for the block at a cell."""
         first = [at // edge for at, edge in zip(offset, self.tile, strict=True)]
         *slow, last = digests.shape[:-1] or (1,)
@@ -119,20 +150,30 @@ class TileFile:
                 for step, start, count in steps:
                     at = at * count + start + step
                 os.pwrite(self._fd, row.data, at * _DIGEST_BYTES)
-            if fsync:
-                os.fsync(self._fd)
+
+    def flush(self) -> None:
+        """Make what was added durable."""
+        with durable.writing(self.path):
+            os.fsync(self._fd)
 
     def result(self) -> str:
-        """Return the digest of the array, once every tile was put."""
+        """Return the digest of the array.
+
+        Raises
+        ------
+        VerificationError
+            If the digest of a tile was never added.
+        """
         name = self.dtype.newbyteorder("<").str
         header = json.dumps({"dtype": name, "shape": list(self.shape)}, sort_keys=True)
         root = blake3(f"{ARRAY_ALGORITHM} {header}\n".encode())
         at, end = 0, os.fstat(self._fd).st_size
         while at < end:
             piece = os.pread(self._fd, _PIECE_BYTES, at)
-            if not piece:
+            tiles = np.frombuffer(piece, np.uint8).reshape(-1, _DIGEST_BYTES)
+            if not piece or not tiles.any(axis=1).all():
                 raise VerificationError(
-                    self.path, f"ended at byte {at} of {end}", "Run the same command again."
+                    self.path, "the digest of a tile is missing", "Run the same command again."
                 )
             root.update(piece)
             at += len(piece)
@@ -156,12 +197,12 @@ class Journal:
         name = f"{array}.{stage}.done" if is_kept else f"{array}.{stage}.{self._boot}.done"
         return DoneFile(self.folder / name, n_tasks, is_durable=is_kept)
 
-    def tiles(self, array: int, shape: Sequence[int], dtype: np.dtype[Any]) -> TileFile:
-        """Return the digests of an array's tiles."""
-        return TileFile(self.folder / f"{array}.tiles", shape, dtype)
+    def tiles(self, array: int, part: int, shape: Sequence[int], dtype: np.dtype[Any]) -> TileFile:
+        """Return the digests of an array's tiles; several arrays of one number are its parts."""
+        return TileFile(self.folder / f"{array}.{part}.tiles", shape, dtype)
 
     def between(self, array: int, stage: int) -> Path:
-        """Return the folder of the intermediate array that a stage writes."""
+        """Return the folder of the intermediate arrays that a stage writes."""
         return self.folder / f"{array}.{stage}.{self._boot}.zarr"
 
     def clear(self, array: int, stage: int) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from usid_tasks.digests import tile_shape
-from usid_tasks.rechunk_stages import (
+from usid_tasks.stages import (
     KIB,
     MIB,
     WORKER_BYTES,
     Edges,
     Layout,
+    Origin,
     Stage,
     encoded_bytes,
     overlaps,
@@ -39,17 +40,27 @@ _MANY_BLOCKS = 2**14
 
 
 def digest_stage(
-    shape: Edges, itemsize: int, chunk: Edges, *, is_decoding: bool, worker_bytes: int
+    shape: Edges,
+    itemsize: int,
+    chunk: Edges,
+    *,
+    is_decoding: bool,
+    worker_bytes: int,
+    tile: Edges | None = None,
+    n_parts: int = 1,
 ) -> Stage:
     """Return the pass that only reads and hashes, in as large blocks as the memory allows."""
 
     def stage(block: Edges) -> Stage:
-        return Stage(shape, itemsize, chunk, block, None, is_decoding=is_decoding, is_hashing=True)
+        return Stage(
+            shape, itemsize, chunk, block, None,
+            is_decoding=is_decoding, is_hashing=True, n_parts=n_parts,
+        )  # fmt: skip
 
     def fits(block: Edges) -> bool:
         return stage(block).memory_bytes <= worker_bytes
 
-    tile = _clipped(tile_shape(shape), shape)
+    tile = _clipped(tile or tile_shape(shape), shape)
     block = _grown(
         tile, shape, chunk, fits=lambda b: fits(b) and stage(b).block_bytes <= _HASHED_BLOCK
     )
@@ -59,9 +70,20 @@ def digest_stage(
 
 @dataclass(frozen=True)
 class Passage:
-    """From the chunks ``source`` of an array to the chunks ``chunk``, in the same codec.
+    """From the chunks ``source`` of an array to the chunks ``chunk``.
 
-    ``encode_copies`` is that of :class:`Stage`.
+    Parameters
+    ----------
+    shape, itemsize, source, encode_copies, n_parts
+        Those of :class:`Stage`.
+    chunk
+        Of the array that is made.
+    is_decoding
+        Whether the source has a codec; by default, where the array that is made has one.
+    tiles
+        The tiles of the digest; those of an array of this shape by default.
+    origin
+        The source, where it is no Zarr array; ``source`` is then what comes nearest to a chunk.
     """
 
     shape: Edges
@@ -69,6 +91,10 @@ class Passage:
     source: Edges
     chunk: Edges
     encode_copies: int = 3
+    n_parts: int = 1
+    is_decoding: bool | None = None
+    tiles: Edges | None = None
+    origin: Origin | None = None
 
     def least_bytes(self) -> int:
         """Return the memory that one worker needs at least."""
@@ -78,6 +104,7 @@ class Passage:
             digest_stage(
                 self.shape, self.itemsize, self.chunk,
                 is_decoding=bool(self.encode_copies), worker_bytes=0,
+                tile=self._tile, n_parts=self.n_parts,
             ).memory_bytes,
         )  # fmt: skip
 
@@ -124,7 +151,7 @@ class Passage:
 
         aligned = tuple(
             min(n, math.lcm(edge, tile))
-            for n, edge, tile in zip(self.shape, self.chunk, tile_shape(self.shape), strict=True)
+            for n, edge, tile in zip(self.shape, self.chunk, self._tile, strict=True)
         )
         start = _clipped(self.chunk, self.shape)
         if not is_shard(aligned) and fits(aligned):
@@ -141,26 +168,35 @@ class Passage:
         """Return the shard of a block: whole chunks, past the array's end if need be."""
         return tuple(-(-b // c) * c for b, c in zip(block, self.chunk, strict=True))
 
-    def _last(
-        self, source: Edges, block: Edges, shard: Edges, *, is_decoding: bool | None = None
-    ) -> Stage:
-        tiles = tile_shape(self.shape)
+    @property
+    def _tile(self) -> Edges:
+        return self.tiles or tile_shape(self.shape)
+
+    @property
+    def _is_decoding(self) -> bool:
+        return bool(self.encode_copies) if self.is_decoding is None else self.is_decoding
+
+    def _last(self, source: Edges, block: Edges, shard: Edges, *, is_raw: bool = False) -> Stage:
+        """Return the stage that writes the array, from the source or, if raw, from pieces."""
         return Stage(
             self.shape,
             self.itemsize,
             source,
             block,
             Layout(self.chunk, shard),
-            is_decoding=bool(self.encode_copies) if is_decoding is None else is_decoding,
+            is_decoding=self._is_decoding and not is_raw,
             encode_copies=self.encode_copies,
             is_hashing=all(
-                b >= n or b % tile == 0 for b, n, tile in zip(block, self.shape, tiles, strict=True)
+                b >= n or b % tile == 0
+                for b, n, tile in zip(block, self.shape, self._tile, strict=True)
             ),
+            n_parts=self.n_parts,
+            origin=None if is_raw else self.origin,
         )
 
     def _raw(self, block: Edges) -> Stage:
         """Return the last stage as it is where pieces of an intermediate array are read."""
-        return self._last(self.chunk, block, self._whole(self.chunk), is_decoding=False)
+        return self._last(self.chunk, block, self._whole(self.chunk), is_raw=True)
 
     def _with_digest(self, way: tuple[Stage, ...], worker_bytes: int) -> tuple[Stage, ...]:
         """Return the stages with a pass that hashes where the last one's blocks cut tiles."""
@@ -169,6 +205,7 @@ class Passage:
         digest = digest_stage(
             self.shape, self.itemsize, self.chunk,
             is_decoding=bool(self.encode_copies), worker_bytes=worker_bytes,
+            tile=self._tile, n_parts=self.n_parts,
         )  # fmt: skip
         return (*way, digest)
 
@@ -183,7 +220,7 @@ class Passage:
         def fits_last(block: Edges) -> bool:
             return fits(block) and self._raw(block).memory_bytes <= worker_bytes
 
-        beside = self._bytes(self.source) + encoded_bytes(self._bytes(self.source))
+        beside = self._beside()
         most = min(block_bytes, max(worker_bytes - WORKER_BYTES - beside, 1))
         last = _grown(held, self.shape, self.source, fits=fits_last, is_sparing=True)
         piece_bytes = min(most // 8, self._bytes(self.chunk))
@@ -204,10 +241,16 @@ class Passage:
                 ways.append(way)
         return ways
 
+    def _beside(self) -> int:
+        """Return what the first of several stages needs besides its block."""
+        if self.origin is not None:
+            return self.origin.memory_bytes(_clipped(self.source, self.shape))
+        return self._bytes(self.source) + encoded_bytes(self._bytes(self.source))
+
     def _chain(self, blocks: Sequence[Edges], shard: Edges, piece_bytes: int) -> tuple[Stage, ...]:
         """Return the stages that hold these blocks one after the other."""
-        stages = []
-        source, is_decoding = self.source, bool(self.encode_copies)
+        stages: list[Stage] = []
+        source, is_decoding = self.source, self._is_decoding
         for block, following in itertools.pairwise(blocks):
             piece = _piece(block, following, self.shape)
             while self._bytes(piece) > max(piece_bytes, 4 * KIB) and max(piece) > 1:
@@ -216,11 +259,12 @@ class Passage:
             stages.append(
                 Stage(
                     self.shape, self.itemsize, source, block, Layout(piece, held),
-                    is_decoding=is_decoding, encode_copies=0,
+                    is_decoding=is_decoding, encode_copies=0, n_parts=self.n_parts,
+                    origin=None if stages else self.origin,
                 )
             )  # fmt: skip
             source, is_decoding = piece, False
-        return (*stages, self._last(source, blocks[-1], shard, is_decoding=is_decoding))
+        return (*stages, self._last(source, blocks[-1], shard, is_raw=True))
 
 
 def _doublings(first: int, last: int) -> Iterator[int]:
