@@ -29,11 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(SOURCES) | $(VENV)/bin/pyth
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable ".[test]"
+	$(INSTALL) --editable ".[test,bench]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(INSTALL) --editable ".[test,dev]"
+	$(INSTALL) --editable ".[test,dev,bench]"
 	@touch $@ $(VENV)/.installed-test
 
 demo: $(INSTALLED)

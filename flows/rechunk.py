@@ -13,6 +13,7 @@ from flows.artifacts import publish_table
 from flows.command import checked, leave, parser_for
 from flows.logs import lines_in_record
 from flows.runs import Config, final_state, progress_here, run_here, settings_of
+from usid_tasks.engines import open_engine
 from usid_tasks.printable import printable
 from usid_tasks.rechunk import RechunkResult
 from usid_tasks.report import count, plain_console
@@ -56,6 +57,13 @@ class RechunkParams(BaseModel):
         description="Threads; the setting convert.threads if empty.",
         examples=[2],
     )
+    scheduler: str = Field(
+        default="threads",
+        title="Scheduler",
+        description="threads, processes (a Dask cluster on the machine that runs the flow), or "
+        "the address of a Dask scheduler.",
+        examples=["tcp://10.0.0.5:8786"],
+    )
     overwrite: bool = Field(
         default=False,
         title="Replace a store",
@@ -77,16 +85,18 @@ def rechunk(params: RechunkParams, config: Config = None) -> State[Any]:
             Empty: the file that the variable USID_CONFIG names there, else the defaults.
     """
     settings = settings_of(config)
-    with lines_in_record():
+    workers = params.workers or settings.convert.threads
+    with lines_in_record(), open_engine(params.scheduler, workers=workers) as engine:
         result = rechunk_one(
             params.store,
             params.dest,
             intent=params.intent,
             memory=params.memory,
-            workers=params.workers,
+            workers=workers,
             overwrite=params.overwrite,
             settings=settings,
             progress=progress_here(),
+            engine=engine,
         )
     publish_table(
         "usid-rechunk", result.rows(), table_rows=settings.prefect.table_rows, title="Arrays"
@@ -116,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--intent", default="balanced", help="spectra, images, balanced or Y=16")
     parser.add_argument("--memory", metavar="SIZE", default="1 GiB")
     parser.add_argument("--workers", metavar="N", type=int)
+    parser.add_argument("--scheduler", metavar="WHERE", default="threads")
     parser.add_argument("--overwrite", action="store_true", help="replace DEST where it is a store")
     given = vars(parser.parse_args(arguments))
     config = given.pop("config")

@@ -5,6 +5,7 @@ Completed and Failed are the exit statuses 0 and 1; a run that could not do its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,9 +51,12 @@ def final_state(
     return Failed(message=message, data=RunFailedError(where, message, remedy, result))
 
 
-def settings_of(config: str | None) -> Settings:
-    """Return the configuration that the flow parameter ``config`` names."""
-    return load_settings(Path(config) if config else None)
+def settings_of(config: str | None, **overrides: Mapping[str, Any]) -> Settings:
+    """Return the configuration that the flow parameter ``config`` names.
+
+    ``overrides`` are sections, each with the settings that the run's other parameters give.
+    """
+    return load_settings(Path(config) if config else None, overrides=overrides)
 
 
 def is_scheduled() -> bool:

@@ -229,6 +229,7 @@ def write_main(
     dtype: Any = "f4",
     chunks: tuple[int, int] | None = None,
     compression: str | None = None,
+    filters: Mapping[str, Any] | None = None,
     quantity: str = "Current",
     units: str = "nA",
     strings: str = "S",
@@ -248,6 +249,8 @@ def write_main(
 
     Parameters
     ----------
+    filters
+        Further options of h5py's ``create_dataset``, such as ``shuffle``.
     strings, unit_strings
         How the tables' labels and units are stored, see :func:`encode_strings`.
     text
@@ -285,6 +288,7 @@ def write_main(
         data=data,
         chunks=chunks,
         compression=compression,
+        **(filters or {}),
     )
     kinds = dict.fromkeys(LINKS, links) if isinstance(links, str) else dict(links)
     for attribute in LINKS:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5r, h5t
+from h5py import h5a, h5d, h5g, h5r, h5t
 
-from usid_tasks.hdf5_types import describe
+from usid_tasks.hdf5_types import StoredType, describe, stored_type
 from usid_tasks.model import JSON
 from usid_tasks.records import Attributes, Texts
 
@@ -75,6 +77,15 @@ def resolve_name(held: h5py.HLObject) -> str | None:
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
 
 
+@dataclass(frozen=True)
+class Target:
+    """What an object reference leads to: state and path as of :func:`resolve`, and where it is."""
+
+    state: str
+    path: str | None
+    address: int
+
+
 def resolve(reference: h5r.Reference, file: h5py.File) -> tuple[str, str | None]:
     """Return the state and the path behind an object reference.
 
@@ -105,6 +116,8 @@ class _Encoder:
             text, encoding = decode_text(value)
             self.encodings.add(encoding)
             return text
+        if isinstance(value, Target):
+            return value.path
         if value is None or isinstance(value, h5py.Empty):
             return None
         if isinstance(value, h5r.RegionReference):
@@ -163,71 +176,130 @@ def encode_value(value: Any, file: h5py.File) -> JSON:
     return _Encoder(file).encode(value)
 
 
-def _read_one(attribute: h5a.AttrID, holder: h5py.HLObject, name: str) -> tuple[JSON, JSON]:
-    kind = attribute.get_type()
-    space = attribute.get_space()
-    extent = space.get_simple_extent_type()
-    record: dict[str, JSON] = {
-        "type": describe(kind),
-        "shape": None if extent == h5py.h5s.NULL else list(space.get_simple_extent_dims()),
-    }
-    encoder = _Encoder(holder.file)
-    raw = holder.attrs[name]
-    if record["shape"] == [] and isinstance(raw, np.ndarray) and raw.ndim == 0:
-        raw = raw[()]
-    value = encoder.encode(raw)
-    if encoder.encodings:
-        wide = encoder.encodings - {"ascii"}
-        record["encoding"] = "mixed" if len(wide) > 1 else wide.pop() if wide else "ascii"
-    if isinstance(kind, h5t.TypeReferenceID) and value is None:
-        record["state"] = "null or dangling"
-    return value, record
+class AttributeReader:
+    """Reads the attributes of the objects of one open file, each attribute once.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    targets
+        What lies at an address, for objects that have a single path. References to others are
+        resolved by HDF5, which searches the whole file for each.
+    """
+
+    def __init__(self, file: h5py.File, targets: Mapping[int, Target]) -> None:
+        self._file = file
+        self._targets = targets
+
+    def read(
+        self, holder: h5d.DatasetID | h5g.GroupID | h5t.TypeID, keep: Collection[str] = ()
+    ) -> tuple[Attributes, dict[str, Any]]:
+        """Return all attributes of an object in their order of name, and what some of them hold.
+
+        The second is by name, for those of ``keep`` that HDF5 could read: NumPy arrays and
+        scalars, text as bytes, object references as :class:`Target`.
+        """
+        values: dict[str, JSON] = {}
+        records: dict[str, JSON] = {}
+        unreadable: dict[str, str] = {}
+        kept: dict[str, Any] = {}
+        names: list[bytes] = []
+        if h5a.get_num_attrs(holder):
+            h5a.iterate(holder, names.append)
+        for raw_name in names:
+            attribute = h5a.open(holder, raw_name)
+            name = raw_name.decode("utf-8", "surrogateescape")
+            kind = attribute.get_type()
+            try:
+                stored, shape = stored_type(kind), attribute.shape
+                held = self._held(attribute, stored, shape)
+                if name in keep:
+                    kept[name] = held
+                value, encoding = self._encoded(held)
+            except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
+                unreadable[name] = str(error)
+                records[name] = {"type": describe(kind), "unreadable": str(error)}
+                continue
+            record = {"type": describe(kind), "shape": None if shape is None else list(shape)}
+            if encoding:
+                record["encoding"] = encoding
+            if value is None and isinstance(kind, h5t.TypeReferenceID):
+                record["state"] = "null or dangling"
+            records[name] = record
+            if is_out_of_reach(name, value):
+                values[name] = value
+            else:
+                record["value"] = value
+        return Attributes(values, records, unreadable), kept
+
+    def _held(
+        self, attribute: h5a.AttrID, stored: StoredType, shape: tuple[int, ...] | None
+    ) -> Any:
+        """Return the value of an attribute: an array, or a scalar where it has no dimension."""
+        dtype = stored.dtype
+        if shape is None and dtype is not None:
+            return h5py.Empty(dtype)
+        if dtype is None or stored.memory is None:
+            raise TypeError(stored.problem)
+        if h5t.check_ref_dtype(dtype) is h5r.Reference:
+            return self._references(attribute, stored, shape)
+        if dtype.subdtype is not None:
+            dtype, inner = dtype.subdtype
+            shape += inner
+        held = np.zeros(shape, dtype)
+        attribute.read(held, mtype=stored.memory)
+        return held if held.ndim else held[()]
+
+    def _references(self, attribute: h5a.AttrID, stored: StoredType, shape: tuple[int, ...]) -> Any:
+        addresses = np.zeros(shape, np.uint64)
+        attribute.read(addresses, mtype=h5t.STD_REF_OBJ)
+        where = addresses.ravel().tolist()
+        targets = [self._targets.get(address) for address in where]
+        if None in targets:
+            references = np.zeros(shape, h5py.ref_dtype)
+            attribute.read(references, mtype=stored.memory)
+            targets = [
+                Target(*resolve(reference, self._file), address)
+                for reference, address in zip(references.flat, where, strict=True)
+            ]
+        held = np.empty(shape, object)
+        held.reshape(-1)[:] = targets
+        return held if held.ndim else held[()]
+
+    def _encoded(self, held: Any) -> tuple[JSON, str]:
+        """Return a value as JSON, and the encoding of its text, empty where it has none."""
+        encoder = _Encoder(self._file)
+        value = encoder.encode(held)
+        return value, _one_encoding(encoder.encodings) if encoder.encodings else ""
 
 
-def read_attributes(holder: h5py.HLObject) -> Attributes:
-    """Return all attributes of an HDF5 object, in their order of name."""
-    values: dict[str, JSON] = {}
-    records: dict[str, JSON] = {}
-    unreadable: dict[str, str] = {}
-    for index in range(h5a.get_num_attrs(holder.id)):
-        attribute = h5a.open(holder.id, index=index)
-        name = attribute.name.decode("utf-8", "surrogateescape")
-        try:
-            value, record = _read_one(attribute, holder, name)
-        except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
-            unreadable[name] = str(error)
-            records[name] = {"type": describe(attribute.get_type()), "unreadable": str(error)}
-            continue
-        records[name] = record
-        if is_out_of_reach(name, value):
-            values[name] = value
-        else:
-            record["value"] = value
-    return Attributes(values, records, unreadable)
+def _one_encoding(encodings: set[str]) -> str:
+    wide = encodings - {"ascii"}
+    return "mixed" if len(wide) > 1 else wide.pop() if wide else "ascii"
 
 
-def read_texts(holder: h5py.HLObject, name: str) -> Texts:
+def read_texts(attributes: Attributes, kept: Mapping[str, Any], name: str) -> Texts:
     """Return a text attribute however it was stored: ``S``, variable-length, scalar, list.
 
-    Nothing is stripped or joined here; elements that are one byte each are told by
-    ``stored == "characters"`` and kept apart (a vendor writes ``cm-1`` as four elements).
+    ``attributes`` and ``kept`` are those of :meth:`AttributeReader.read`. Nothing is stripped or
+    joined here; elements that are one byte each are told by ``stored == "characters"`` and kept
+    apart (a vendor writes ``cm-1`` as four elements).
     """
-    if name not in holder.attrs:
+    if name not in attributes.records:
         return Texts(None, "missing")
-    try:
-        raw = holder.attrs[name]
-    except (OSError, TypeError, ValueError, RuntimeError):
+    if name not in kept:
         return Texts(None, "not text")
-    if isinstance(raw, h5py.Empty):
+    held = kept[name]
+    if isinstance(held, h5py.Empty):
         return Texts(("",), "empty")
-    is_scalar = not isinstance(raw, np.ndarray) or raw.ndim == 0
-    items: list[Any] = list(raw.ravel()) if isinstance(raw, np.ndarray) else [raw]
+    is_list = isinstance(held, np.ndarray)
+    items: list[Any] = list(held.ravel()) if is_list else [held]
     if not all(isinstance(item, (str, bytes)) for item in items):
         return Texts(None, "not text")
-    if not is_scalar and raw.dtype.kind == "S" and raw.dtype.itemsize == 1 and raw.size > 1:
+    if is_list and held.dtype.kind == "S" and held.dtype.itemsize == 1 and held.size > 1:
         texts = tuple(item.decode("latin-1") for item in items)
         return Texts(texts, "characters", "bytes")
     decoded = [decode_text(item) for item in items]
-    wide = {encoding for _, encoding in decoded} - {"ascii"}
-    encoding = "mixed" if len(wide) > 1 else wide.pop() if wide else "ascii"
-    return Texts(tuple(text for text, _ in decoded), "scalar" if is_scalar else "list", encoding)
+    encoding = _one_encoding({encoding for _, encoding in decoded})
+    return Texts(tuple(text for text, _ in decoded), "list" if is_list else "scalar", encoding)

@@ -10,9 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from usid_tasks.grid import Placement
+from usid_tasks.reading_cost import bands_touched
 
 MIB = 2**20
 
@@ -61,20 +60,7 @@ def decodings(placement: Placement, block: Sequence[int], chunk: int) -> float:
     """
     if chunk <= 1 or placement.n_rows == 0:
         return 1.0
-    shape = placement.shape
-    numbers = [np.arange(size) // edge for size, edge in zip(shape, block, strict=True)]
-    counts = [-(-size // edge) for size, edge in zip(shape, block, strict=True)]
-    of_block = np.zeros((1,) * len(shape), dtype=np.int64)
-    for dim, (number, count) in enumerate(zip(numbers, counts, strict=True)):
-        part = [1] * len(shape)
-        part[dim] = -1
-        of_block = of_block * count + number.reshape(part)
-    rows = placement.rows_of([np.arange(size) for size in shape]).ravel()
-    of_block = np.broadcast_to(of_block, shape).ravel()
-    of_block, rows = of_block[rows >= 0], rows[rows >= 0]
-    pairs = of_block * (placement.n_rows // chunk + 1) + rows // chunk
-    changes = np.flatnonzero(np.diff(pairs, prepend=pairs[0] - 1))
-    return len(np.unique(pairs[changes])) / len(np.unique(rows // chunk))
+    return bands_touched(placement, block, chunk) / -(-placement.n_rows // chunk)
 
 
 def block_shape(

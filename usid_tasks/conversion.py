@@ -10,27 +10,33 @@ from zlib import crc32
 
 from usid_tasks.chunks import BlockLimits
 from usid_tasks.errors import FileBusyError, NoMainDatasetError, UnreadableDataError
+from usid_tasks.intents import parse_intent
 from usid_tasks.mains import Main
 from usid_tasks.model import Finding, Outcome, Severity
+from usid_tasks.plans import Plan
 from usid_tasks.readback import check_cells
 from usid_tasks.receipts import MainRecord
 from usid_tasks.settings import Settings
 from usid_tasks.stores.zarr import (
+    PlannedStore,
     StoreOptions,
     WrittenArray,
     metadata_digest,
+    plan_store,
     write_store,
 )
 from usid_tasks.tree import Node, Tree, build_tree
 from usid_tasks.usid import UsidFile, read_usid
 from usid_tasks.validate import findings_of, thresholds_from
+from usid_tasks.workers import Counted, Engine
 
 
 @dataclass(frozen=True)
 class Converted:
     """What became of one file, before anything is published.
 
-    ``elsewhere`` are the other files that virtual and external datasets take values from.
+    ``elsewhere`` are the other files that virtual and external datasets take values from;
+    ``counted`` is what this run did of the ``plan``.
     """
 
     outcome: Outcome
@@ -40,6 +46,8 @@ class Converted:
     mains: tuple[MainRecord, ...]
     metadata_digest: str | None = None
     elsewhere: tuple[str, ...] = ()
+    plan: Plan | None = None
+    counted: Counted | None = None
 
 
 def looks_of(path: Path) -> tuple[int, int, int, int]:
@@ -67,12 +75,15 @@ def options_of(settings: Settings) -> StoreOptions:
     """Return how a store is written under the settings."""
     convert = settings.convert
     return StoreOptions(
+        intent=parse_intent(convert.intent),
         chunk_bytes=convert.chunk,
         shard_bytes=convert.shard_max,
         codec=convert.codec,
         level=convert.codec_level,
-        threads=convert.threads,
-        limits=limits_of(settings),
+        objective=convert.objective,
+        workers=convert.threads,
+        memory_bytes=convert.memory,
+        resume_bytes=convert.resume_from,
     )
 
 
@@ -162,27 +173,29 @@ def _main_records(
     return tuple(records)
 
 
-def convert_to(
-    path: Path,
-    folder: Path,
-    *,
-    settings: Settings,
-    datasets: Collection[str] = (),
-    advance: Callable[[int], None] = lambda _: None,
-    begin: Callable[[int], None] = lambda _: None,
-) -> Converted:
-    """Convert one file into a folder that does not exist yet, and verify it.
+@dataclass(frozen=True)
+class Opened:
+    """A file that was read as far as its metadata: what it holds and what is wrong with it."""
 
-    Parameters
-    ----------
-    path, folder
-        The source, and the store to make. No store is made where no Main dataset is sound.
-    settings
-        The merged configuration.
-    datasets
-        Paths of the Main datasets to take; all if empty.
-    begin, advance
-        Told the bytes of all arrays, then those of every block written (from several threads).
+    file: UsidFile
+    tree: Tree
+    findings: tuple[Finding, ...]
+
+    @property
+    def has_mains(self) -> bool:
+        """Whether there is a sound Main dataset to write."""
+        return any(node.main is not None for node in self.tree.nodes.values())
+
+    def without(self, error: UnreadableDataError) -> Opened:
+        """Return it without a dataset whose values cannot be read."""
+        finding = _unreadable(error, str(self.file.path))
+        return replace(
+            self, tree=_without(self.tree, error.dataset), findings=(*self.findings, finding)
+        )
+
+
+def open_source(path: Path, *, settings: Settings, datasets: Collection[str] = ()) -> Opened:
+    """Read a file as far as its metadata, and judge it.
 
     Raises
     ------
@@ -190,8 +203,6 @@ def convert_to(
         If the source cannot be opened.
     NoMainDatasetError
         If one of ``datasets`` is no sound Main dataset.
-    VerificationError
-        If the store does not read back as the source.
     """
     usid_file = read_usid(path, tolerance=settings.validate.uniform_tolerance)
     findings = list(findings_of(usid_file, thresholds_from(settings)))
@@ -199,43 +210,94 @@ def convert_to(
     findings += [_unreadable(error, str(path)) for error in tree.unreadable]
     if datasets:
         tree = select_mains(tree, list(datasets))
+    return Opened(usid_file, tree, tuple(findings))
+
+
+def convert_to(
+    path: Path,
+    folder: Path,
+    *,
+    settings: Settings,
+    datasets: Collection[str] = (),
+    journal: Path | None = None,
+    engine: Engine | None = None,
+    check: Callable[[], None] = lambda: None,
+    advance: Callable[[int], None] = lambda _: None,
+    begin: Callable[[int], None] = lambda _: None,
+    approve: Callable[[PlannedStore], None] = lambda _: None,
+) -> Converted:
+    """Convert one file into a folder, and verify it.
+
+    Parameters
+    ----------
+    path, folder
+        The source, and the store to make: not there, or what a killed run of the same work left.
+        No store is made where no Main dataset is sound.
+    settings
+        The merged configuration.
+    datasets
+        Paths of the Main datasets to take; all if empty.
+    journal, engine, check
+        Those of :func:`usid_tasks.stores.zarr.write_store`.
+    begin, advance
+        Told the bytes of all arrays, then those of every block written (from several threads).
+    approve
+        Given the plan before anything is written; raises where it is not to be done.
+
+    Raises
+    ------
+    FileBusyError, NotHDF5Error, OSError
+        If the source cannot be opened.
+    NoMainDatasetError
+        If one of ``datasets`` is no sound Main dataset.
+    RefusedError
+        If the memory does not suffice.
+    VerificationError
+        If the store does not read back as the source.
+    """
+    opened = open_source(path, settings=settings, datasets=datasets)
     arrays: dict[str, WrittenArray] = {}
-    while any(node.main is not None for node in tree.nodes.values()):
-        begin(sum(_size(node) for node in tree.nodes.values()))
+    plan, counted = None, None
+    while opened.has_mains:
+        planned = plan_store(opened.tree, options_of(settings))
+        approve(planned)
+        begin(planned.size_bytes)
         try:
-            arrays = write_store(tree, folder, options=options_of(settings), advance=advance)
+            arrays, counted = write_store(
+                planned, folder, journal=journal, engine=engine, check=check, advance=advance
+            )
+            plan = planned.plan
             break
         except UnreadableDataError as error:
-            findings.append(_unreadable(error, str(path)))
-            tree = _without(tree, error.dataset)
-            shutil.rmtree(folder)
-    for place, node in tree.nodes.items():
+            opened = opened.without(error)
+            for made in (folder, journal):
+                if made is not None:
+                    shutil.rmtree(made, ignore_errors=True)
+    for place, node in opened.tree.nodes.items():
         if node.main is not None and arrays:
             check_cells(
                 path, node.hdf5_path, folder, place,
                 n_cells=settings.convert.verify_cells, seed=crc32(place.encode()),
             )  # fmt: skip
-    records = _main_records(usid_file, tree, findings)
+    usid_file, findings = opened.file, opened.findings
+    records = _main_records(usid_file, opened.tree, findings)
     outcome, reason = _outcome(records, findings)
-    digest = metadata_digest(folder) if arrays else None
     elsewhere = {
         part.file
         for dataset in usid_file.record.datasets.values()
         for part in dataset.storage.elsewhere
     }
     return Converted(
-        outcome, reason, tuple(findings), arrays, records, digest, tuple(sorted(elsewhere))
+        outcome,
+        reason,
+        findings,
+        arrays,
+        records,
+        metadata_digest(folder) if arrays else None,
+        tuple(sorted(elsewhere)),
+        plan,
+        counted,
     )
-
-
-def _size(node: Node) -> int:
-    total = 0
-    for variable in node.variables.values():
-        size = variable.dtype.itemsize
-        for edge in variable.shape:
-            size *= edge
-        total += size
-    return total
 
 
 def _outcome(mains: Sequence[MainRecord], findings: Sequence[Finding]) -> tuple[Outcome, str]:

@@ -79,7 +79,7 @@ def write_file(path: Path, data: bytes, *, mode: int | None = None, durable: boo
 def settle_tree(
     root: Path, *, file_mode: int | None = None, dir_mode: int | None = None, fsync: bool = True
 ) -> None:
-    """Make a whole tree durable, files first and folders from the leaves up; set its modes."""
+    """Make a whole tree durable, files first and then folders; set its modes."""
     folders: list[Path] = []
     files: list[Path] = []
     for folder, _, names in os.walk(root, onerror=_raise):
@@ -93,10 +93,11 @@ def settle_tree(
         if not fsync:
             return
         with ThreadPoolExecutor(max(1, min(_FSYNC_THREADS, len(files)))) as pool:
+            # at once: the file system makes one commit of many
             for _ in pool.map(fsync_file, files):
                 pass
-        for path in reversed(folders):
-            fsync_folder(path)
+            for _ in pool.map(fsync_folder, reversed(folders)):
+                pass
 
 
 def fsync_file(path: Path) -> None:

@@ -58,6 +58,7 @@ class UnreadableDataError(UsidError):
 
     def __init__(self, where: object, what: str, remedy: str, dataset: str) -> None:
         super().__init__(where, what, remedy)
+        self.args = (where, what, remedy, dataset)  # what it is made of anew in another process
         self.dataset = dataset
 
 

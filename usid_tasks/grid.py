@@ -9,14 +9,16 @@ they were not.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+_CELLS_AT_ONCE = 2**18
 
 
 class GridKind(StrEnum):
@@ -80,6 +82,19 @@ class Placement:
                 if self.shape[dim] > 1
             )
         )
+
+    @cached_property
+    def has_straight_lines(self) -> bool:
+        """True where a table places each line of the fastest dimension in, or against, order."""
+        assert self.rows is not None, "the placement is a table"
+        lines = self.rows.reshape(-1, self.shape[-1] if self.shape else 1)
+        at_once = max(1, _CELLS_AT_ONCE // max(lines.shape[1], 1))
+        for first in range(0, len(lines), at_once):
+            some = lines[first : first + at_once]
+            steps = np.diff(some, axis=1)
+            if some.min(initial=0) < 0 or not np.all((steps == steps[:, :1]) & (abs(steps) == 1)):
+                return False
+        return True
 
 
 def in_order(shape: Sequence[int]) -> Placement:
@@ -148,19 +163,6 @@ def _count_distinct(ranks: NDArray[np.intp], sizes: Sequence[int]) -> int:
     return int(np.count_nonzero(np.bincount(cells)))
 
 
-def _is_nested(ranks: NDArray[np.intp], sizes: Sequence[int]) -> bool:
-    """Return True if rows run as nested loops over the columns, slow to fast.
-
-    Each combination of the slower columns then fills exactly one run of rows. The order
-    within a loop is free: reversed, interlaced and snake lines are nested loops too.
-    """
-    return all(
-        _count_runs(ranks[:, : level + 1])
-        == _count_distinct(ranks[:, : level + 1], sizes[: level + 1])
-        for level in range(len(sizes) - 1)
-    )
-
-
 def _runs(column: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the value of each run of equal entries, and where each run starts."""
     starts = np.concatenate([[0], np.flatnonzero(np.diff(column)) + 1]).astype(np.intp)
@@ -211,38 +213,65 @@ def _is_aborted(ranks: NDArray[np.intp], sizes: Sequence[int]) -> bool:
     return _is_tail_missing(before, ranks[starts[-1] :, 1:], sizes[1:])
 
 
-def _orders(ranks: NDArray[np.intp], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Yield the orders of columns, slow to fast, in which rows may run as nested loops.
+def _ties(ranks: NDArray[np.intp], columns: Sequence[int]) -> list[list[int]]:
+    """Return the columns by how often their index changes, slow to fast.
 
     A faster loop never changes less often than a slower one. Where two change equally often
-    (an aborted raster of short loops), the specification's order is tried first.
+    (an aborted raster of short loops), the order is that of ``columns``.
     """
-    by_specification = list(range(len(sizes)))[::-1]
-    changes = [
-        int(np.count_nonzero(ranks[1:, column] != ranks[:-1, column]))
-        for column in range(len(sizes))
-    ]
-    still = [column for column in by_specification if sizes[column] == 1]
-    moving = [column for column in by_specification if sizes[column] > 1]
-    ties = [
-        [column for column in moving if changes[column] == rate]
-        for rate in sorted({changes[column] for column in moving})
-    ]
-    for parts in itertools.product(*(itertools.permutations(tie) for tie in ties)):
-        yield (*still, *itertools.chain.from_iterable(parts))
+    changes = {
+        column: int(np.count_nonzero(ranks[1:, column] != ranks[:-1, column])) for column in columns
+    }
+    rates = sorted(set(changes.values()))
+    return [[column for column in columns if changes[column] == rate] for rate in rates]
+
+
+def _nested_orders(
+    ranks: NDArray[np.intp], sizes: Sequence[int], ties: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of columns, slow to fast, in which rows run as nested loops.
+
+    Each combination of the slower columns then fills exactly one run of rows. The order
+    within a loop is free: reversed, interlaced and snake lines are nested loops too. Whether a
+    column may come next depends on which columns are slower, not on their order, so orders grow
+    column by column and each set of columns is looked at once; of tied columns those that
+    come first are tried first.
+    """
+    known: dict[frozenset[int], bool] = {}
+    n_columns = sum(map(len, ties))
+
+    def is_nested(slower: tuple[int, ...]) -> bool:
+        if frozenset(slower) not in known:
+            part = ranks[:, sorted(slower)]
+            n_distinct = _count_distinct(part, [sizes[column] for column in sorted(slower)])
+            known[frozenset(slower)] = _count_runs(part) == n_distinct
+        return known[frozenset(slower)]
+
+    def grow(slower: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        if len(slower) == n_columns:
+            yield slower
+            return
+        tie = next(tie for tie in ties if not set(tie) <= set(slower))
+        for column in tie:
+            order = (*slower, column)
+            # the fastest loop needs no test: every row is a combination of its own
+            if column not in slower and (len(order) == n_columns or is_nested(order)):
+                yield from grow(order)
+
+    yield from grow(())
 
 
 def _nesting(
     ranks: NDArray[np.intp], sizes: Sequence[int], *, is_full: bool
 ) -> tuple[int, ...] | None:
     """Return the columns slow to fast if rows were acquired as nested loops, to the end or not."""
-    for order in _orders(ranks, sizes):
-        many = [column for column in order if sizes[column] > 1]
-        many_sizes = [sizes[column] for column in many]
-        if _is_nested(ranks[:, many], many_sizes) and (
-            is_full or _is_aborted(ranks[:, many], many_sizes)
-        ):
-            return order
+    by_specification = list(range(len(sizes)))[::-1]
+    still = tuple(column for column in by_specification if sizes[column] == 1)
+    moving = [column for column in by_specification if sizes[column] > 1]
+    for order in _nested_orders(ranks, sizes, _ties(ranks, moving)):
+        many_sizes = [sizes[column] for column in order]
+        if is_full or _is_aborted(ranks[:, order], many_sizes):
+            return (*still, *order)
     return None
 
 

@@ -1,8 +1,13 @@
-"""HDF5 datatypes described as JSON, enough to create them again."""
+"""HDF5 datatypes described as JSON, enough to create them again.
+
+A file has few types and many objects: each type is worked out once, told by its own encoding.
+"""
 
 from __future__ import annotations
 
-import h5py
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 from h5py import h5t
 
@@ -10,6 +15,39 @@ from usid_tasks.model import JSON
 
 _PADDING = {h5t.STR_NULLTERM: "null-terminated", h5t.STR_NULLPAD: "null-padded"}
 _CSET = {h5t.CSET_ASCII: "ascii", h5t.CSET_UTF8: "utf-8"}
+_TYPES = 512
+"""How many types are remembered."""
+
+
+@dataclass(frozen=True)
+class StoredType:
+    """An HDF5 type: its description, and how NumPy holds its values.
+
+    ``dtype`` is None where h5py knows none; ``memory`` is the HDF5 type of ``dtype``, None where
+    it has none, for the reason ``problem``.
+    """
+
+    description: JSON
+    dtype: np.dtype | None
+    memory: h5t.TypeID | None
+    problem: str = ""
+
+
+def stored_type(kind: h5t.TypeID) -> StoredType:
+    """Return what an HDF5 type is; ``description`` is shared, see :func:`describe` for a copy."""
+    return _stored_type(kind.encode())
+
+
+@lru_cache(maxsize=_TYPES)
+def _stored_type(encoded: bytes) -> StoredType:
+    kind = h5t.decode(encoded)
+    dtype = None
+    try:
+        dtype = kind.dtype
+        memory = h5t.py_create(dtype)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        return StoredType(_describe(kind), dtype, None, str(error))
+    return StoredType(_describe(kind), dtype, memory)
 
 
 def describe(kind: h5t.TypeID) -> JSON:
@@ -19,6 +57,18 @@ def describe(kind: h5t.TypeID) -> JSON:
     reference (``to`` object or region), compound (``fields`` with name, offset, type), enum,
     array, variable-length, opaque, bitfield, time, or a float of unusual layout.
     """
+    return _copied(stored_type(kind).description)
+
+
+def _copied(told: JSON) -> JSON:
+    if isinstance(told, dict):
+        return {name: _copied(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [_copied(value) for value in told]
+    return told
+
+
+def _describe(kind: h5t.TypeID) -> JSON:
     if isinstance(kind, h5t.TypeStringID):
         record: dict[str, JSON] = {
             "class": "string",
@@ -40,13 +90,13 @@ def describe(kind: h5t.TypeID) -> JSON:
             name.decode("utf-8", "replace"): int(kind.get_member_value(i))
             for i, name in enumerate(names)
         }
-        return {"class": "enum", "base": describe(kind.get_super()), "members": members}
+        return {"class": "enum", "base": _describe(kind.get_super()), "members": members}
     if isinstance(kind, h5t.TypeCompoundID):
         fields = [
             {
                 "name": kind.get_member_name(i).decode("utf-8", "replace"),
                 "offset": int(kind.get_member_offset(i)),
-                "type": describe(kind.get_member_type(i)),
+                "type": _describe(kind.get_member_type(i)),
             }
             for i in range(kind.get_nmembers())
         ]
@@ -55,10 +105,10 @@ def describe(kind: h5t.TypeID) -> JSON:
         return {
             "class": "array",
             "shape": list(kind.get_array_dims()),
-            "base": describe(kind.get_super()),
+            "base": _describe(kind.get_super()),
         }
     if isinstance(kind, h5t.TypeVlenID):
-        return {"class": "variable-length", "base": describe(kind.get_super())}
+        return {"class": "variable-length", "base": _describe(kind.get_super())}
     if isinstance(kind, h5t.TypeOpaqueID):
         return {
             "class": "opaque",
@@ -68,7 +118,7 @@ def describe(kind: h5t.TypeID) -> JSON:
     if isinstance(kind, (h5t.TypeIntegerID, h5t.TypeFloatID)):
         try:
             dtype = kind.dtype
-            if h5py.h5t.py_create(dtype).equal(kind):
+            if h5t.py_create(dtype).equal(kind):
                 return dtype.newbyteorder("=").str if dtype.itemsize == 1 else dtype.str
         except (TypeError, ValueError):
             dtype = None
@@ -83,8 +133,4 @@ def describe(kind: h5t.TypeID) -> JSON:
 
 def readable_dtype(kind: h5t.TypeID) -> np.dtype | None:
     """Return the NumPy dtype in which h5py reads ``kind``, None where it cannot."""
-    try:
-        dtype: np.dtype = kind.dtype
-        return dtype
-    except (TypeError, ValueError, NotImplementedError):
-        return None
+    return stored_type(kind).dtype

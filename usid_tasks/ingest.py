@@ -16,9 +16,12 @@ from pathlib import Path
 
 from usid_tasks.checks.files import F1
 from usid_tasks.checks.rule import Violation
+from usid_tasks.claims import Claim
 from usid_tasks.conversion import Converted, changed, convert_to, looks_of
+from usid_tasks.convert import digesting, keeping_unfinished, work_of
 from usid_tasks.digests import file_digest
 from usid_tasks.errors import ClaimedError, FileBusyError, NotHDF5Error, UsidError
+from usid_tasks.journal import JOURNAL
 from usid_tasks.model import Outcome
 from usid_tasks.probe import probe
 from usid_tasks.progress import NullProgress, Progress
@@ -118,7 +121,8 @@ def _examine(work: Work, share: _Share) -> FileRecord:
         if before != (file.size, file.mtime_ns, file.ctime_ns, file.inode):
             raise changed(file.path)
         former = read_receipt(file.receipt_path(destination.dest))
-        work.digest = file_digest(file.path)
+        if former is not None:
+            work.digest = file_digest(file.path)
         if (
             former is not None
             and former.source.digest == work.digest
@@ -137,9 +141,10 @@ def _examine(work: Work, share: _Share) -> FileRecord:
                 else:
                     destination.publish(None, touched, claim)
                 return record
-        staged = destination.staging(claim)
-        try:
-            converted = _convert(work, staged, share)
+        staged = destination.staging(claim, work=work_of(file.path, before, sweep.settings))
+        with keeping_unfinished(destination, staged), digesting(file.path, work.digest) as digest:
+            converted = _convert(work, staged, share, claim)
+            work.digest = digest()
             if looks_of(file.path) != before:
                 raise changed(file.path)
             if not converted.arrays:
@@ -147,9 +152,6 @@ def _examine(work: Work, share: _Share) -> FileRecord:
             elsewhere = _elsewhere(file.path, converted.elsewhere)
             receipt = work.receipt(converted, **({"elsewhere": elsewhere} if elsewhere else {}))
             destination.publish(staged if converted.arrays else None, receipt, claim)
-        except BaseException:
-            destination.discard(staged)
-            raise
         return work.record(converted)
 
 
@@ -159,7 +161,7 @@ def _elsewhere(source: Path, names: Iterable[str]) -> dict[str, str | None]:
     return {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
 
 
-def _convert(work: Work, staged: Path, share: _Share) -> Converted:
+def _convert(work: Work, staged: Path, share: _Share, claim: Claim) -> Converted:
     file = work.file
     try:
         probe(file.path, timeout_s=work.sweep.settings.ingest.probe_timeout_s)
@@ -167,6 +169,8 @@ def _convert(work: Work, staged: Path, share: _Share) -> Converted:
             file.path,
             staged,
             settings=work.sweep.settings,
+            journal=staged.parent / JOURNAL,
+            check=claim.check,
             begin=share.begin,
             advance=share.advance,
         )

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from usid_tasks import durable
 from usid_tasks.digests import ARRAY_ALGORITHM, tile_shape
 from usid_tasks.errors import VerificationError
+from usid_tasks.model import JSON
 
 JOURNAL = "journal"
 """Name of the folder, beside the staged store."""
@@ -204,6 +205,17 @@ class Journal:
     def between(self, array: int, stage: int) -> Path:
         """Return the folder of the intermediate arrays that a stage writes."""
         return self.folder / f"{array}.{stage}.{self._boot}.zarr"
+
+    def note(self, name: str) -> JSON:
+        """Return what an earlier run noted under a name; None if it did not."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def keep_note(self, name: str, value: JSON) -> None:
+        """Note something that the same work has to find again."""
+        durable.write_file(self.folder / f"{name}.json", json.dumps(value).encode())
 
     def clear(self, array: int, stage: int) -> None:
         """Remove an intermediate array that is no longer needed."""

@@ -11,8 +11,10 @@ from usid_tasks.digests import tile_shape
 from usid_tasks.stages import (
     KIB,
     MIB,
+    UNENCODED,
     WORKER_BYTES,
     Edges,
+    Encoder,
     Layout,
     Origin,
     Stage,
@@ -74,7 +76,7 @@ class Passage:
 
     Parameters
     ----------
-    shape, itemsize, source, encode_copies, n_parts
+    shape, itemsize, source, encoder, n_parts
         Those of :class:`Stage`.
     chunk
         Of the array that is made.
@@ -90,7 +92,7 @@ class Passage:
     itemsize: int
     source: Edges
     chunk: Edges
-    encode_copies: int = 3
+    encoder: Encoder = UNENCODED
     n_parts: int = 1
     is_decoding: bool | None = None
     tiles: Edges | None = None
@@ -103,15 +105,18 @@ class Passage:
             .memory_bytes,
             digest_stage(
                 self.shape, self.itemsize, self.chunk,
-                is_decoding=bool(self.encode_copies), worker_bytes=0,
+                is_decoding=self._is_decoding, worker_bytes=0,
                 tile=self._tile, n_parts=self.n_parts,
             ).memory_bytes,
         )  # fmt: skip
 
-    def stages(self, *, worker_bytes: int, shard_bytes: int) -> tuple[Stage, ...]:
+    def stages(
+        self, *, worker_bytes: int, shard_bytes: int, least_tasks: int = 1
+    ) -> tuple[Stage, ...]:
         """Return the cheapest stages of which none needs more memory than a worker may have.
 
-        The worker has at least :meth:`least_bytes`.
+        The worker has at least :meth:`least_bytes`. Blocks do not grow beyond a shard where
+        there would be fewer than ``least_tasks`` then.
         """
         most = min(shard_bytes, max(self._bytes(self.shape) // _LEAST_SHARDS, _SMALL_SHARD))
 
@@ -123,7 +128,12 @@ class Passage:
             return self._raw(block).memory_bytes <= worker_bytes
 
         begin, shard = self._begin(fits, most)
-        block = _grown(begin, self.shape, self.source, fits=fits, is_sparing=True)
+
+        def fits_many(block: Edges) -> bool:
+            last = self._last(self.source, block, shard)
+            return last.n_tasks >= least_tasks and last.memory_bytes <= worker_bytes
+
+        block = _grown(begin, self.shape, self.source, fits=fits_many, is_sparing=True)
         ways: list[tuple[Stage, ...]] = [(self._last(self.source, block, shard),)]
         begin, shard = self._begin(fits_raw, most)
         small = max(_SMALL_BLOCK, self._bytes(self.shape) // _MANY_BLOCKS)
@@ -174,7 +184,7 @@ class Passage:
 
     @property
     def _is_decoding(self) -> bool:
-        return bool(self.encode_copies) if self.is_decoding is None else self.is_decoding
+        return self.encoder.is_compressed if self.is_decoding is None else self.is_decoding
 
     def _last(self, source: Edges, block: Edges, shard: Edges, *, is_raw: bool = False) -> Stage:
         """Return the stage that writes the array, from the source or, if raw, from pieces."""
@@ -185,7 +195,7 @@ class Passage:
             block,
             Layout(self.chunk, shard),
             is_decoding=self._is_decoding and not is_raw,
-            encode_copies=self.encode_copies,
+            encoder=self.encoder,
             is_hashing=all(
                 b >= n or b % tile == 0
                 for b, n, tile in zip(block, self.shape, self._tile, strict=True)
@@ -204,7 +214,7 @@ class Passage:
             return way
         digest = digest_stage(
             self.shape, self.itemsize, self.chunk,
-            is_decoding=bool(self.encode_copies), worker_bytes=worker_bytes,
+            is_decoding=self._is_decoding, worker_bytes=worker_bytes,
             tile=self._tile, n_parts=self.n_parts,
         )  # fmt: skip
         return (*way, digest)
@@ -259,7 +269,7 @@ class Passage:
             stages.append(
                 Stage(
                     self.shape, self.itemsize, source, block, Layout(piece, held),
-                    is_decoding=is_decoding, encode_copies=0, n_parts=self.n_parts,
+                    is_decoding=is_decoding, encoder=UNENCODED, n_parts=self.n_parts,
                     origin=None if stages else self.origin,
                 )
             )  # fmt: skip

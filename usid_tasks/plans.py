@@ -18,7 +18,10 @@ from usid_tasks.intents import Intent, Touch, chunk_for, reads
 from usid_tasks.model import JSON
 from usid_tasks.passage import Passage
 from usid_tasks.sizes import format_size
-from usid_tasks.stages import MIB, Edges, Layout, Origin, Stage
+from usid_tasks.stages import MIB, UNENCODED, Edges, Encoder, Layout, Origin, Stage
+
+TASKS_EACH = 4
+"""Tasks for every worker, so that none waits long for another at the end."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,12 @@ class Subject:
         Chunks and shards; where it is no Zarr array, what comes nearest to a chunk, twice.
     stored_bytes
         Size of its files.
-    encode_copies, n_parts, origin
+    encoder, n_parts, origin
         Those of :class:`~usid_tasks.stages.Stage`.
     tiles
         The tiles of its digest; those that follow from the shape by default.
+    is_coded
+        Whether the source has a codec; by default, where the array has one.
     told
         How the source is stored, for people, where it is no Zarr array.
     codec
@@ -55,10 +60,11 @@ class Subject:
     is_position: tuple[bool, ...] | None
     source: Layout
     stored_bytes: int
-    encode_copies: int = 3
+    encoder: Encoder = UNENCODED
     n_parts: int = 1
     tiles: Edges | None = None
     origin: Origin | None = None
+    is_coded: bool | None = None
     told: str = ""
     codec: str = ""
 
@@ -70,8 +76,8 @@ class Subject:
     def passage(self, chunk: Edges) -> Passage:
         """Return the way to other chunks."""
         return Passage(
-            self.shape, self.itemsize, self.source.chunk, chunk, self.encode_copies,
-            n_parts=self.n_parts, tiles=self.tiles, origin=self.origin,
+            self.shape, self.itemsize, self.source.chunk, chunk, self.encoder,
+            n_parts=self.n_parts, is_decoding=self.is_coded, tiles=self.tiles, origin=self.origin,
         )  # fmt: skip
 
     def wanted_chunk(self, intent: Intent, chunk_bytes: int) -> Edges:
@@ -148,12 +154,14 @@ class ArrayPlan:
             "dims": list(of.dims),
             "bytes": of.size_bytes,
             "is_copied": self.is_copied,
-            "source": {"chunk": list(of.source.chunk), "shard": list(of.source.shard)},
+            "source": of.told or {"chunk": list(of.source.chunk), "shard": list(of.source.shard)},
             "target": {"chunk": list(self.target.chunk), "shard": list(self.target.shard)},
             "stages": [stage.to_json() for stage in self.stages],
         }
-        if not self.is_copied:
-            record["before"], record["after"] = self.before.to_json(), self.after.to_json()
+        if not self.is_copied and of.is_position is not None:
+            record["after"] = self.after.to_json()
+            if not of.told:
+                record["before"] = self.before.to_json()
         return record
 
 
@@ -180,12 +188,19 @@ class Plan:
     allowed_bytes: int
     speeds: Speeds | None = None
     free_bytes: int | None = None
+    held_bytes: int = 0
+    baseline_bytes: int | None = None
+
+    @property
+    def worker_bytes(self) -> int:
+        """Peak memory of one worker."""
+        stages = [stage.memory_bytes for array in self.arrays for stage in array.stages]
+        return max(stages, default=0)
 
     @property
     def memory_bytes(self) -> int:
-        """Peak memory of all workers, beyond what the process needs to start."""
-        stages = [stage.memory_bytes for array in self.arrays for stage in array.stages]
-        return self.workers * max(stages, default=0)
+        """Peak memory of all workers and of what is held, beyond what a process needs to start."""
+        return self.workers * self.worker_bytes + self.held_bytes
 
     @property
     def n_tasks(self) -> int:
@@ -232,7 +247,7 @@ class Plan:
         for array in self.arrays:
             ratio = array.subject.stored_bytes / max(array.subject.size_bytes, 1)
             for stage in array.stages:
-                written, is_encoding = stage.bytes_written, stage.encode_copies > 0
+                written, is_encoding = stage.bytes_written, stage.encoder.is_compressed
                 decoded = stage.bytes_read * stage.is_decoding + written * is_encoding
                 work += decoded / of.decode + written * is_encoding / of.encode
                 work += (stage.bytes_read + 2 * written) / of.place
@@ -250,7 +265,10 @@ class Plan:
             "bytes_written": self.bytes_written,
             "bytes_read_back": self.bytes_written,
             "memory_bytes": self.memory_bytes,
+            "worker_memory_bytes": self.worker_bytes,
+            "held_memory_bytes": self.held_bytes,
             "allowed_memory_bytes": self.allowed_bytes,
+            "baseline_memory_bytes": self.baseline_bytes,
             "space_bytes": self.space_bytes,
             "free_bytes": self.free_bytes,
             "seconds": None if self.seconds is None else round(self.seconds, 1),
@@ -263,6 +281,7 @@ class Plan:
             if not array.is_copied:
                 yield from _array_lines(array)
         copied = [array.subject for array in self.arrays if array.is_copied]
+        held = f" and {format_size(self.held_bytes)} for tables" if self.held_bytes else ""
         rows = {
             "copied": f"{len(copied)} arrays as they are, "
             f"{format_size(sum(subject.stored_bytes for subject in copied))}",
@@ -270,7 +289,12 @@ class Plan:
             "read": format_size(self.bytes_read),
             "written": f"{format_size(self.bytes_written)}, and read back",
             "memory": f"{format_size(self.memory_bytes)} of {format_size(self.allowed_bytes)} "
-            f"allowed ({self.workers} x {format_size(self.memory_bytes // self.workers)})",
+            f"allowed ({self.workers} x {format_size(self.worker_bytes)}{held})"
+            + (
+                f", beside the {format_size(self.baseline_bytes)} that a process needs to start"
+                if self.baseline_bytes
+                else ""
+            ),
             "space": format_size(self.space_bytes)
             + ("" if self.free_bytes is None else f" of {format_size(self.free_bytes)} free"),
         }
@@ -296,15 +320,17 @@ def refuse_space(plan: Plan, place: object, *, there_bytes: int = 0) -> None:
         )
 
 
-def too_little_memory(least: Mapping[str, int], memory: int, workers: int) -> RefusedError:
+def too_little_memory(
+    least: Mapping[str, int], memory: int, workers: int, *, held_bytes: int = 0
+) -> RefusedError:
     """Return the refusal for arrays of which a worker needs more than it may have, in bytes."""
     path = max(least, key=lambda path: least[path])
-    fitting = [-(-(n * least[path]) // MIB) * MIB for n in (workers, 1)]
+    fitting = [-(-(n * least[path] + held_bytes) // MIB) * MIB for n in (workers, 1)]
     alone = "" if workers == 1 else f", or --workers 1 with {format_size(fitting[1])}"
     return RefusedError(
         path,
         f"a block of it needs {format_size(least[path])} in each of {workers} workers, expected "
-        f"{format_size(memory // workers)} at most",
+        f"{format_size(max(memory - held_bytes, 0) // workers)} at most",
         f"Give --memory {fitting[0] // MIB}MiB{alone}.",
     )
 
@@ -314,10 +340,16 @@ def _array_lines(array: ArrayPlan) -> Iterator[str]:
     sizes = ", ".join(f"{dim} {n}" for dim, n in zip(of.dims, of.shape, strict=True))
     yield f"{of.path}"
     rows = [("is", f"{of.dtype}, {sizes}; {format_size(of.size_bytes)}")]
-    for name, layout in (("from", of.source), ("to", array.target)):
+    layouts = [("to", array.target)]
+    if of.told:
+        rows.append(("from", of.told))
+    else:
+        layouts.insert(0, ("from", of.source))
+    for name, layout in layouts:
         told = _extent(layout.chunk, of.itemsize)
         shards = _extent(layout.shard, of.itemsize)
-        rows.append((name, f"chunks {told}, shards {shards}"))
+        codec = f", {of.codec}" if of.codec and name == "to" else ""
+        rows.append((name, f"chunks {told}, shards {shards}{codec}"))
     for number, stage in enumerate(array.stages, start=1):
         block = f"{stage.n_tasks:,} blocks {_extent(_cut(stage), of.itemsize)}"
         read = f"read {format_size(stage.bytes_read)} in {stage.chunks_read:,} chunks"
@@ -328,8 +360,12 @@ def _array_lines(array: ArrayPlan) -> Iterator[str]:
             write = f"write {format_size(stage.bytes_written)} in {stage.chunks_written:,} chunks"
         rows.append((f"stage {number}", f"{block}: {read}, {write}"))
     for name in ("spectrum", "image"):
-        was, will = getattr(array.before, name), getattr(array.after, name)
-        rows.append((name, f"{_touch(was)} before, {_touch(will)} after"))
+        if of.is_position is None:
+            continue
+        touched = _touch(getattr(array.after, name))
+        if not of.told:
+            touched = f"{_touch(getattr(array.before, name))} before, {touched} after"
+        rows.append((name, touched))
     for name, line in rows:
         yield f"  {name:<9} {line}"
 

@@ -28,6 +28,9 @@ from usid_tasks.places import receipt_path, store_path
 from usid_tasks.receipts import Receipt, read_receipt, receipt_bytes
 from usid_tasks.staging import Slot, slots
 
+_KEPT_S = 7 * 24 * 3600
+"""How long unfinished work stays, since something of it was done."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -120,9 +123,37 @@ class Destination:
         ) as claim:
             yield claim
 
-    def staging(self, claim: Claim) -> Path:
-        """Return a path, not there yet, to write the claimed source's store to."""
-        return self._new_slot(claim).store
+    def staging(self, claim: Claim, *, work: str | None = None) -> Path:
+        """Return a path to write the claimed source's store to.
+
+        It is not there yet, but where ``work`` is given and a killed run left the same work
+        there. What other works left for this source is removed.
+        """
+        own = self.unfinished(claim.key, work) if work is not None else None
+        for slot in slots(self.dest, fsync=self.fsync):
+            if slot.is_unfinished and slot.key == claim.key and slot != own:
+                claim.check()
+                slot.remove()
+        return (self._taken_over(own, claim) if own else self._new_slot(claim, work)).store
+
+    def _taken_over(self, slot: Slot, claim: Claim) -> Slot:
+        """Return a killed run's slot under another name: if it lives after all, it fails there."""
+        claim.check()
+        run = self.control / "staging" / claim.run_id
+        durable.make_folders(run, mode=self.dir_mode)
+        place = next(run / str(n) for n in count() if not (run / str(n)).exists())
+        with durable.writing(place):
+            os.rename(slot.folder, place)  # noqa: PTH104 - the kill tests count os.rename
+            with suppress(OSError):  # the run has other slots
+                slot.folder.parent.rmdir()
+        return Slot(self.dest, place, self.fsync)
+
+    def unfinished(self, key: str, work: str) -> Slot | None:
+        """Return what a killed run left of a work, if anything."""
+        for slot in slots(self.dest, fsync=self.fsync):
+            if slot.is_unfinished and (slot.key, slot.work) == (key, work):
+                return slot
+        return None
 
     def discard(self, staged: Path) -> None:
         """Remove a staged store that was not published; nothing where it was."""
@@ -195,7 +226,8 @@ class Destination:
     def mend(self, *, run_id: str) -> tuple[Mended, ...]:
         """Finish or remove what killed runs left; to be called when a run starts.
 
-        A slot is left alone while the claim on its source is held by a living process.
+        A slot is left alone while the claim on its source is held by a living process, and
+        where it is work that a later run may take up, for a week.
         """
         done: list[Mended] = []
         for slot in slots(self.dest, fsync=self.fsync):
@@ -205,6 +237,8 @@ class Destination:
                 if age_s > self.dead_after_s:
                     slot.remove()
                     done.append(Mended(key="", what=f"removed the unnamed {slot.folder}"))
+                continue
+            if slot.is_unfinished and slot.age_s < _KEPT_S:
                 continue
             try:
                 with self.claim(key, run_id=run_id) as claim:
@@ -257,7 +291,7 @@ class Destination:
             )
         return former
 
-    def _new_slot(self, claim: Claim) -> Slot:
+    def _new_slot(self, claim: Claim, work: str | None = None) -> Slot:
         claim.check()
         if not re.fullmatch(r"\w[\w.-]{0,99}", claim.run_id):
             raise ValueError(f"run id {claim.run_id!r} cannot be the name of a folder")
@@ -270,7 +304,7 @@ class Destination:
                     slot.folder.mkdir()
                 except (FileExistsError, FileNotFoundError):
                     continue  # taken, or the run's folder was removed with its last slot
-            slot.note(claim.key, mode=self.file_mode)
+            slot.note(claim.key, work=work, mode=self.file_mode)
             return slot
         raise AssertionError("unreachable")
 
@@ -296,7 +330,7 @@ class Destination:
                     "Make each file system a DEST of its own.",
                 )
         if entry is not None:
-            slot.note(claim.key, entry=entry, mode=self.file_mode)
+            slot.note(claim.key, work=slot.work, entry=entry, mode=self.file_mode)
         durable.write_file(
             slot.pending, receipt_bytes(receipt), mode=self.file_mode, durable=self.fsync
         )

@@ -8,7 +8,7 @@ the place that the indices name are those of the file.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,31 @@ class _Stored:
         return self._cells[tuple(places[name] for name in self.dims if name in places)]
 
 
+_NEIGHBOURS = 8
+"""Cells that are looked at in each rectangle, so that an HDF5 chunk is decoded once for them."""
+
+_RECTANGLE = (16, 1024)
+
+
+def _cells(
+    data: h5py.Dataset, n_cells: int, chosen: random.Random
+) -> Iterator[tuple[int, int, Any]]:
+    """Yield random cells of a 2-D dataset with their row and column, some of a rectangle each."""
+    edges = data.chunks or _RECTANGLE
+    left = n_cells
+    while left:
+        corner, ends = [], []
+        for n, edge, most in zip(data.shape, edges, _RECTANGLE, strict=True):
+            at = chosen.randrange(n)
+            corner.append(max(at // edge * edge, at - most // 2))
+            ends.append(min((at // edge + 1) * edge, n, corner[-1] + most))
+        cells = data[corner[0] : ends[0], corner[1] : ends[1]]
+        for _ in range(min(_NEIGHBOURS, left)):
+            row, column = (chosen.randrange(a, b) for a, b in zip(corner, ends, strict=True))
+            yield row, column, cells[row - corner[0], column - corner[1]]
+            left -= 1
+
+
 def _is_same(left: Any, right: Any) -> bool:
     return np.asarray(left).tobytes() == np.asarray(right, dtype=np.asarray(left).dtype).tobytes()
 
@@ -104,9 +129,7 @@ def check_cells(
             tables.append(_Table(pair[0], pair[1], side["dimensions"], flat, distinct))
         if 0 in data.shape:
             return 0
-        for _ in range(n_cells):
-            row, column = (chosen.randrange(size) for size in data.shape)
-            cell = data[row, column]
+        for row, column, cell in _cells(data, n_cells, chosen):
             places = {**tables[0].places(row), **tables[1].places(column)}
             where = f"{source}:{main}[{row}, {column}]"
             for name, array in arrays.items():

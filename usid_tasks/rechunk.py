@@ -13,6 +13,7 @@ from blake3 import blake3
 
 from usid_tasks.errors import RefusedError, VerificationError
 from usid_tasks.intents import parse_intent
+from usid_tasks.journal import JOURNAL, Journal
 from usid_tasks.model import JSON
 from usid_tasks.places import receipt_path
 from usid_tasks.plans import Plan, refuse_space
@@ -26,10 +27,11 @@ from usid_tasks.rechunk_staged import StagedStore
 from usid_tasks.settings import Settings, load_settings
 from usid_tasks.sizes import format_size, parse_size
 from usid_tasks.speeds import free_bytes, measure
+from usid_tasks.staged import Making
 from usid_tasks.stages import MIB, Stage
-from usid_tasks.staging import Slot, slots
+from usid_tasks.staging import slots
 from usid_tasks.stores.zarr import metadata_digest
-from usid_tasks.workers import Counted
+from usid_tasks.workers import Counted, Engine, Threads
 
 DEFAULT_MEMORY = 1024 * MIB
 """Bytes that all workers together may hold, if nothing else is said."""
@@ -95,7 +97,7 @@ def plan_store(
     if planned:
         largest = max(planned, key=lambda subject: subject.size_bytes)
         plan = replace(plan, speeds=measure(source.array(largest.path), place.parent))
-    slot = _own_slot(place.parent, key, _run_id(source, plan))
+    slot = Destination(place.parent).unfinished(key, _run_id(source, plan))
     refuse_space(plan, place.parent, there_bytes=_size(slot.folder) if slot else 0)
     return plan
 
@@ -110,6 +112,7 @@ def rechunk_store(
     overwrite: bool = False,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> RechunkResult:
     """Make a store of the same values in other chunks, and give it a receipt.
 
@@ -132,6 +135,8 @@ def rechunk_store(
         The merged configuration; that of the environment by default.
     progress
         Told of every block.
+    engine
+        What does the tasks; threads by default.
 
     Raises
     ------
@@ -165,14 +170,20 @@ def rechunk_store(
     _refuse_place(place, key, overwrite=overwrite)
     started = utc_now()
     with destination.claim(key, run_id=run_id) as claim:
-        slot = _own_slot(place.parent, key, run_id)
-        _remove_others(place.parent, key, slot)
+        slot = destination.unfinished(key, run_id)
         refuse_space(plan, place.parent, there_bytes=_size(slot.folder) if slot else 0)
-        staged = slot.store if slot else destination.staging(claim)
+        staged = destination.staging(claim, work=run_id)
         stages = [stage for array in plan.arrays for stage in array.stages]
         size = sum(_cells_bytes(stage) for stage in stages)
         progress.begin("rechunking", size_bytes=size)
-        work = StagedStore(source, plan, staged, claim, lambda n: progress.advance(size_bytes=n))
+        making = Making(
+            Journal(staged.parent / JOURNAL),
+            engine or Threads(),
+            plan.workers,
+            check=claim.check,
+            advance=lambda n: progress.advance(size_bytes=n),
+        )
+        work = StagedStore(source, plan, staged, making)
         try:
             counted = work.make(n_cells=settings.convert.verify_cells)
         except VerificationError:
@@ -216,26 +227,10 @@ def _run_id(source: SourceStore, plan: Plan) -> str:
     return _RUN + told.hexdigest()[:24]
 
 
-def _own_slot(dest: Path, key: str, run_id: str) -> Slot | None:
-    """Return what a killed run left of the same work, if anything."""
-    for slot in slots(dest):
-        if slot.folder.parent.name == run_id and slot.key == key and not slot.pending.exists():
-            return slot
-    return None
-
-
-def _remove_others(dest: Path, key: str, own: Slot | None) -> None:
-    """Remove what runs with other plans left for this store, whose claim is ours now."""
-    for slot in slots(dest):
-        is_ours = slot.folder.parent.name.startswith(_RUN) and slot.key == key
-        if is_ours and slot != own and not slot.pending.exists():
-            slot.remove()
-
-
 def _is_mended(destination: Destination, key: str, run_id: str) -> bool:
     """Return whether a run of this very work was killed while publishing, and is mended now."""
     for slot in slots(destination.dest):
-        if slot.folder.parent.name == run_id and slot.key == key and slot.pending.exists():
+        if (slot.key, slot.work) == (key, run_id) and slot.pending.exists():
             destination.mend(run_id=run_id)
             receipt = read_receipt(receipt_path(destination.dest, key))
             return receipt is not None and receipt.extra.get("rechunk_run") == run_id

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from usid_tasks.errors import RefusedError
 from usid_tasks.intents import Intent
 from usid_tasks.passage import digest_stage
-from usid_tasks.plans import ArrayPlan, Plan, Subject, too_little_memory
+from usid_tasks.plans import TASKS_EACH, ArrayPlan, Plan, Subject, too_little_memory
 from usid_tasks.stages import Stage
 
 
@@ -61,7 +61,9 @@ def plan_rechunk(
             alone = () if is_empty else (_digest(subject, per_worker),)
             arrays.append(ArrayPlan(subject, subject.source, alone, is_copied=True))
         else:
-            stages = passage.stages(worker_bytes=per_worker, shard_bytes=shard_bytes)
+            stages = passage.stages(
+                worker_bytes=per_worker, shard_bytes=shard_bytes, least_tasks=TASKS_EACH * workers
+            )
             target = next(stage.target for stage in reversed(stages) if stage.target)
             arrays.append(ArrayPlan(subject, target, stages))
     if least:
@@ -72,5 +74,5 @@ def plan_rechunk(
 def _digest(subject: Subject, worker_bytes: int) -> Stage:
     return digest_stage(
         subject.shape, subject.itemsize, subject.source.chunk,
-        is_decoding=bool(subject.encode_copies), worker_bytes=worker_bytes,
+        is_decoding=subject.encoder.is_compressed, worker_bytes=worker_bytes,
     )  # fmt: skip

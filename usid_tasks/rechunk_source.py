@@ -17,7 +17,6 @@ from usid_tasks.stages import Layout
 from usid_tasks.stores.zarr import metadata_digest
 
 _ROLES = ("main", "valid", "position", "spectroscopic")
-_HARD_LEVEL = 9
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,6 @@ class SourceStore:
         if role in _ROLES and sides:
             positions = {*sides["position"]["dimensions"], "position"}
             is_position = tuple(dim in positions for dim in dims)
-        copies = 0
-        if array.compressor is not None:
-            told = array.compressor.get("configuration", {})
-            is_hard = array.compressor["name"] == "zstd" and told.get("level", 0) > _HARD_LEVEL
-            copies = 12 if is_hard else 3
         return Subject(
             path,
             shape,
@@ -99,7 +93,7 @@ class SourceStore:
             is_position,
             Layout(array.chunk, array.shard),
             stored,
-            copies,
+            array.codec,
         )
 
 

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import zarr
 
 from usid_tasks import durable
-from usid_tasks.claims import Claim
 from usid_tasks.digests import array_digest
+from usid_tasks.documents import write_document
 from usid_tasks.errors import VerificationError
-from usid_tasks.journal import JOURNAL, Journal
 from usid_tasks.plans import ArrayPlan, Plan
 from usid_tasks.rechunk_source import SourceStore
 from usid_tasks.shards import open_array
 from usid_tasks.staged import Making, StagedArrays
 from usid_tasks.stages import MIB
 from usid_tasks.stores.zarr import shard_files
-from usid_tasks.workers import REPORT, Counted, Part, StoreReader, Threads
+from usid_tasks.workers import REPORT, Counted, Part, StoreReader
 
 _CELL_BYTES = 256 * MIB
 """What is decoded, at most, to compare cells of an array through zarr-python."""
@@ -31,34 +28,19 @@ _CELL_BYTES = 256 * MIB
 class StagedStore:
     """The making of one store in its place of staging."""
 
-    def __init__(
-        self,
-        source: SourceStore,
-        plan: Plan,
-        staged: Path,
-        claim: Claim,
-        advance: Callable[[int], None],
-    ) -> None:
+    def __init__(self, source: SourceStore, plan: Plan, staged: Path, making: Making) -> None:
         self.source = source
         self.plan = plan
         self.staged = staged
-        self.claim = claim
+        self.making = making
         self.documents = source.rechunked(plan)
-        self.journal = Journal(staged.parent / JOURNAL)
-        self.making = Making(
-            self.journal, Threads(), plan.workers, check=claim.check, advance=advance
-        )
 
     def make(self, *, n_cells: int) -> Counted:
         """Write every array and document, and compare the digests with the source's."""
-        self.journal.forget_other_boots()
+        if self.making.journal is not None:
+            self.making.journal.forget_other_boots()
         for path, document in self.documents.items():
-            folder = self.staged / path
-            durable.make_folders(folder)
-            with durable.writing(folder):
-                text = json.dumps(document, indent=2, ensure_ascii=False)
-                # a lone surrogate, of a name that is no UTF-8, becomes its escape
-                (folder / "zarr.json").write_bytes(text.encode("utf-8", "backslashreplace"))
+            write_document(self.staged / path, document)
         counted = Counted()
         for number, array in enumerate(self.plan.arrays):
             counted += self._make_array(number, array)
@@ -92,7 +74,7 @@ class StagedStore:
         for file in shard_files(origin):
             copy = folder / file.relative_to(origin)
             durable.make_folders(copy.parent)
-            self.claim.check()
+            self.making.check()
             if not file.is_file():
                 raise VerificationError(
                     file, "a shard is missing, expected every shard", "See `usid verify`."

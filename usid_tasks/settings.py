@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import blake3
 from pydantic import (
@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from usid_tasks.codec_names import AUTO, CODEC_NAMES, Objective, level_of
 from usid_tasks.configuration import (
     Layer,
     Origin,
@@ -35,22 +36,21 @@ from usid_tasks.configuration import (
     read_variables,
     refusal,
 )
+from usid_tasks.errors import RefusedError
+from usid_tasks.intents import parse_intent
 from usid_tasks.model import Severity
 from usid_tasks.sizes import exact_size, parse_size
 
 SHAPING = (
     "convert.chunk",
     "convert.shard_max",
+    "convert.intent",
     "convert.codec",
     "convert.codec_level",
-    "read.block_min",
-    "read.block_max",
-    "read.block_target",
+    "convert.objective",
     "validate.uniform_tolerance",
 )
 """The settings that change the bytes of a store."""
-
-_HIGHEST_LEVEL = {"none": 22, "zstd": 22, "blosc-zstd": 9, "blosc-lz4": 9}
 
 
 def _refuse_truth(value: object) -> object:
@@ -75,6 +75,27 @@ Mode = Annotated[
     int, BeforeValidator(_parse_mode), PlainSerializer(lambda mode: f"{mode:04o}", return_type=str)
 ]
 """Permission bits; written as octal digits in quotes."""
+
+def _parse_intent(text: object) -> object:
+    if isinstance(text, str):
+        try:
+            parse_intent(text)
+        except RefusedError as error:
+            raise ValueError(error.remedy.removeprefix("Use ").rstrip(".")) from None
+    return text
+
+
+def _parse_codec(name: object) -> object:
+    if name != AUTO and name not in CODEC_NAMES:
+        raise ValueError(f"one of {AUTO}, {', '.join(CODEC_NAMES)}")
+    return name
+
+
+Intent = Annotated[str, BeforeValidator(_parse_intent)]
+"""What a store is for; see :func:`usid_tasks.intents.parse_intent`."""
+
+CodecName = Annotated[str, BeforeValidator(_parse_codec)]
+"""One of :data:`usid_tasks.codec_names.CODEC_NAMES`, or auto."""
 
 Count = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=0)]
 Workers = Annotated[int, BeforeValidator(_refuse_truth), Field(ge=1)]
@@ -117,9 +138,13 @@ class ConvertSettings(Section):
 
     chunk: Size = 1024**2
     shard_max: Size = 128 * 1024**2
-    codec: Literal["none", "zstd", "blosc-zstd", "blosc-lz4"] = "zstd"
-    codec_level: Annotated[Count, Field(le=22)] = 3
+    intent: Intent = "balanced"
+    codec: CodecName = "blosc-lz4"
+    codec_level: Count | None = None
+    objective: Objective = "fast"
     threads: Workers = 2
+    memory: Size = 1024**3
+    resume_from: Size = 64 * 1024**2
     verify_cells: Count = 64
     file_mode: Mode | None = None
     dir_mode: Mode | None = None
@@ -128,9 +153,8 @@ class ConvertSettings(Section):
     def _agree(self) -> Self:
         if not 0 < self.chunk <= self.shard_max:
             raise ValueError("0 < chunk <= shard_max")
-        highest = _HIGHEST_LEVEL[self.codec]
-        if self.codec_level > highest:
-            raise ValueError(f"codec_level of 0 to {highest} for the codec {self.codec}")
+        if self.codec != AUTO:
+            level_of(self.codec, self.codec_level)
         return self
 
 
@@ -267,8 +291,12 @@ def shaping_digest(settings: Settings) -> str:
     do not count, nor does the level of no codec.
     """
     shaping = {key: attrgetter(key)(settings) for key in SHAPING}
-    if settings.convert.codec == "none":
+    codec = settings.convert.codec
+    if codec == AUTO:
         del shaping["convert.codec_level"]
+    else:
+        shaping["convert.codec_level"] = level_of(codec, settings.convert.codec_level)
+        del shaping["convert.objective"]
     text = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
     return f"blake3:{blake3.blake3(text.encode()).hexdigest()}"
 

@@ -19,18 +19,17 @@ from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
-from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 
 from usid_tasks import durable
+from usid_tasks.codecs import Codec, Coder, from_document
+from usid_tasks.documents import sharding
 from usid_tasks.errors import RefusedError, UsidError, VerificationError
 from usid_tasks.model import JSON
 
 _NOT_THERE = 2**64 - 1
 _ENTRY_BYTES = 16
 _CRC_BYTES = 4
-_SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
-_INDEX_CODECS = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
 _REMEDY = "Check the store with `usid verify`, and convert its source again."
 
 Index = tuple[int, ...]
@@ -84,10 +83,10 @@ class ShardedArray:
     dtype: np.dtype[Any]
     chunk: tuple[int, ...]
     shard: tuple[int, ...]
-    compressor: Mapping[str, JSON] | None
+    codec: Codec
     is_sharded: bool
     is_index_last: bool = True
-    codec: Any = field(default=None, compare=False)
+    coder: Coder | None = field(default=None, compare=False)
 
     @property
     def chunk_bytes(self) -> int:
@@ -126,7 +125,8 @@ class ShardedArray:
         bits = np.dtype(f"u{min(self.dtype.itemsize, 8)}")
         for shard in self.shards_in(region):
             for part, chunk in self._chunks(shard, region, scratch):
-                there, here = np.ascontiguousarray(chunk), block[_within(part, region)]
+                there = np.ascontiguousarray(chunk)
+                here = np.atleast_1d(block[_within(part, region)])
                 if self.dtype.itemsize > 8:  # complex128 as two words
                     here = np.ascontiguousarray(here)
                 if not np.array_equal(there.view(bits), here.view(bits)):
@@ -155,7 +155,8 @@ class ShardedArray:
         index = np.full((*self.per_shard, 2), _NOT_THERE, "<u8")
         at = 0
         n_chunks = 0
-        with file.open("wb", buffering=0) as stream:
+        file.unlink(missing_ok=True)  # whoever still writes to it does so for nobody
+        with file.open("xb", buffering=0) as stream:
             for number, part in self._parts(shard, region):
                 data = self._encoded(block[_within(part, region)], scratch)
                 n_bytes = memoryview(data).nbytes
@@ -177,9 +178,9 @@ class ShardedArray:
             if cells.shape != self.chunk:
                 chunk[...] = np.zeros((), self.dtype)
             chunk[tuple(slice(0, n) for n in cells.shape)] = cells
-        if self.codec is None:
+        if self.coder is None:
             return chunk.reshape(-1).view(np.uint8).data
-        return self.codec.encode(chunk)
+        return self.coder.encode(chunk)
 
     def _parts(self, shard: Index, region: Region) -> Iterator[tuple[Index, Region]]:
         """Yield the chunks of a shard within a region: number in the shard, cells in the array."""
@@ -254,7 +255,7 @@ class ShardedArray:
     def _decoded(self, file: Path, fd: int, at: int, size: int, scratch: Scratch) -> NDArray[Any]:
         chunk = scratch.chunk(self.chunk, self.dtype)
         raw = chunk.reshape(-1).view(np.uint8)
-        if self.codec is None:
+        if self.coder is None:
             if size != raw.nbytes:
                 raise VerificationError(
                     file, f"a chunk has {size} bytes, expected {raw.nbytes}", _REMEDY
@@ -264,8 +265,8 @@ class ShardedArray:
         encoded = scratch.encoded(size)
         _read_into(file, fd, encoded, at)
         try:
-            self.codec.decode(encoded, out=raw)
-        except (RuntimeError, ValueError) as error:
+            self.coder.decode(encoded, raw)
+        except ValueError as error:
             raise VerificationError(file, f"a chunk cannot be decoded: {error}", _REMEDY) from error
         return chunk
 
@@ -292,28 +293,29 @@ def open_array(folder: Path, document: Mapping[str, JSON]) -> ShardedArray:
     else:
         is_plain = True
     first, *others = codecs
+    dtype = np.dtype(document["data_type"])
     endian = first.get("configuration", {}).get("endian", "little")
-    is_plain &= first["name"] == "bytes" and endian == "little" and len(others) <= 1
+    is_plain &= first["name"] == "bytes" and endian == "little"
     key = document.get("chunk_key_encoding", {})
     is_plain &= key.get("name") == "default"
     is_plain &= key.get("configuration", {}).get("separator", "/") == "/"
-    compressor = others[0] if others else None
-    if not is_plain or (compressor and compressor["name"] not in ("zstd", "blosc")):
+    if not is_plain:
         raise RefusedError(
             folder,
             f"is stored with the codecs {[codec['name'] for codec in document['codecs']]}",
             "Only stores that usid wrote can be rechunked: convert the source anew.",
         )
+    codec = from_document(others, where=folder)
     return ShardedArray(
         folder,
         tuple(document["shape"]),
-        np.dtype(document["data_type"]),
+        dtype,
         chunk,
         shard,
-        compressor,
+        codec,
         is_sharded,
         is_index_last,
-        _codec(compressor),
+        codec.coder(dtype.itemsize) if codec.is_compressed else None,
     )
 
 
@@ -331,25 +333,9 @@ def rechunked_document(
     if not is_compressed:
         codecs = codecs[:1]
     if tuple(chunk) != tuple(shard):
-        inside = {
-            "chunk_shape": list(chunk),
-            "codecs": codecs,
-            "index_codecs": _INDEX_CODECS,
-            "index_location": "end",
-        }
-        codecs = [{"name": "sharding_indexed", "configuration": inside}]
+        codecs = [sharding(chunk, codecs)]
     grid = {"name": "regular", "configuration": {"chunk_shape": list(shard)}}
     return {**document, "chunk_grid": grid, "codecs": codecs}
-
-
-def _codec(compressor: Mapping[str, JSON] | None) -> Any:
-    if compressor is None:
-        return None
-    told = compressor.get("configuration", {})
-    if compressor["name"] == "zstd":
-        return Zstd(level=told.get("level", 0), checksum=told.get("checksum", False))
-    shuffle = _SHUFFLES[told.get("shuffle", "noshuffle")]
-    return Blosc(told["cname"], told["clevel"], shuffle, told.get("blocksize", 0))
 
 
 def _numbers(region: Region, edges: Sequence[int]) -> Iterator[Index]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import h5py
@@ -13,12 +12,20 @@ import numpy as np
 from h5py import h5f, h5p
 from numpy.typing import NDArray
 
-from usid_tasks.direct import open_direct
+from usid_tasks.direct import located, open_direct
 from usid_tasks.grid import Placement
-from usid_tasks.mains import Component, Main, native, padding_value
+from usid_tasks.mains import Component, Main
+from usid_tasks.outputs import WINDOW_BYTES, Outputs
+from usid_tasks.reading_cost import ReadCount, Stored
+from usid_tasks.regions import LISTED_ENTRIES, Side, Window, picked, sides
 from usid_tasks.usid import open_object
 
-Interval = tuple[int, int]
+_HDF5_BYTES = 16 * 2**20
+_OBJECT_BYTES = 2 * 2**20
+_BYTES_PER_LISTED = 96
+
+Sides = Callable[[], Iterator[Side]]
+"""Gives one side of a block, in one or several passes."""
 
 
 def open_for_blocks(path: str) -> h5py.File:
@@ -28,143 +35,61 @@ def open_for_blocks(path: str) -> h5py.File:
     return h5py.File(h5f.open(path.encode("utf-8", "surrogateescape"), h5f.ACC_RDONLY, access))
 
 
-def intervals(wanted: NDArray[np.int64], chunk: int | None) -> list[Interval]:
-    """Return the half-open intervals to read so that every wanted entry is read once.
-
-    Parameters
-    ----------
-    wanted
-        Sorted, distinct rows or columns.
-    chunk
-        Extent of an HDF5 chunk along them: runs that share a chunk are read together, since
-        each read decodes the whole chunk. None for contiguous storage, where a gap is read
-        only if it is no longer than what is wanted before it: at most twice the bytes.
-    """
-    if wanted.size == 0:
-        return []
-    breaks = np.flatnonzero(np.diff(wanted) > 1) + 1
-    starts = wanted[np.concatenate([[0], breaks])]
-    stops = wanted[np.concatenate([breaks - 1, [wanted.size - 1]])] + 1
-    merged: list[list[int]] = []
-    budget = 0
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        if merged:
-            gap = start - merged[-1][1]
-            if (chunk and start // chunk == (merged[-1][1] - 1) // chunk) or (
-                not chunk and gap <= budget
-            ):
-                merged[-1][1] = stop
-                budget += stop - start - (0 if chunk else gap)
-                continue
-        merged.append([start, stop])
-        budget = stop - start
-    return [(start, stop) for start, stop in merged]
-
-
-def _selection(wanted: NDArray[np.int64], interval: Interval) -> slice | NDArray[np.int64]:
-    """Return where the wanted entries lie within an interval, as a slice where they fill it."""
-    if wanted.size == interval[1] - interval[0] and np.all(np.diff(wanted) == 1):
-        return slice(None)
-    return wanted - interval[0]
-
-
-Fetch = Callable[[Interval, Interval], NDArray]
-"""Reads a rectangle of a 2-D dataset, given by its rows and its columns."""
-
-
-def read_cells(
-    fetch: Fetch,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    *,
-    dtype: np.dtype,
-    chunks: tuple[int, int] | None,
-) -> NDArray:
-    """Return the cells at ``rows`` × ``columns`` of a 2-D dataset, each read once from disk.
-
-    Parameters
-    ----------
-    fetch
-        Reads rectangles.
-    rows, columns
-        1-D, in any order, no entry negative or twice.
-    dtype, chunks
-        Type of a cell in memory (it may be an array itself), and the shape of an HDF5 chunk, if
-        the dataset has any.
-
-    Returns
-    -------
-    NDArray
-        ``(len(rows), len(columns))`` and the shape of a cell, native byte order, C order.
-    """
-    chunk_rows, chunk_columns = chunks or (None, None)
-    row_order, column_order = np.argsort(rows), np.argsort(columns)
-    sorted_rows, sorted_columns = rows[row_order], columns[column_order]
-    parts = [
-        (vertical, horizontal)
-        for vertical in intervals(sorted_rows, chunk_rows)
-        for horizontal in intervals(sorted_columns, chunk_columns)
-    ]
-    in_order = bool(np.all(rows == sorted_rows) and np.all(columns == sorted_columns))
-    if len(parts) == 1 and in_order:
-        (top, bottom), (left, right) = parts[0]
-        if (bottom - top, right - left) == (len(rows), len(columns)):
-            return np.ascontiguousarray(fetch(*parts[0]), dtype=dtype.base)
-    out = np.empty((len(rows), len(columns), *dtype.shape), dtype=dtype.base)
-    for (top, bottom), (left, right) in parts:
-        block = fetch((top, bottom), (left, right))
-        first, last = np.searchsorted(sorted_rows, [top, bottom])
-        begin, end = np.searchsorted(sorted_columns, [left, right])
-        inner_rows = _selection(sorted_rows[first:last], (top, bottom))
-        inner_columns = _selection(sorted_columns[begin:end], (left, right))
-        cells = block[inner_rows][:, inner_columns]
-        out[np.ix_(row_order[first:last], column_order[begin:end])] = cells
-    return out
-
-
 @dataclass(frozen=True)
-class _Table:
-    """An open 2-D dataset; ``dtype`` is that of its file."""
+class ByHDF5:
+    """An open 2-D dataset that only h5py can read."""
 
-    fetch: Fetch
-    dtype: np.dtype
-    chunks: tuple[int, int] | None
-    is_field: bool
+    dataset: h5py.Dataset
 
-    def read(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray:
-        dtype = native(self.dtype)
-        return read_cells(self.fetch, rows, columns, dtype=dtype, chunks=self.chunks)
+    @property
+    def stored(self) -> Stored:
+        """What the cost of reading follows from."""
+        return Stored(self.dataset.shape, self.dataset.dtype.itemsize, self.dataset.chunks)
 
+    def read(self, rows: Side, columns: Side, outputs: Outputs) -> ReadCount:
+        """Fill the cells of some rows and columns, and return what was read.
 
-@contextmanager
-def open_table(path: str, dataset: str, name: str | None) -> Iterator[_Table]:
-    """Give what reads rectangles of a 2-D dataset: straight from the file, or by h5py.
+        Raises
+        ------
+        OSError, RuntimeError
+            If HDF5 cannot read or decode them.
+        """
+        dtype, stored = self.dataset.dtype, self.stored
+        if stored.chunks is not None:
+            return self._read_chunks(rows, columns, outputs, stored.chunks)
 
-    ``name`` is the field of a compound dataset to read; None for all.
-    """
-    with open_direct(path, dataset) as opened:
-        if opened is not None:
-            direct, fd = opened
-            dtype = direct.dtype if name is None else direct.dtype[name]
+        def fill(data: NDArray[np.uint8], some_rows: Window, some_columns: Window) -> None:
+            shape = (some_rows.n_entries, some_columns.n_entries)
+            cells = np.ndarray((*shape, *dtype.shape), dtype.base, data)
+            for (row, top, height), (column, left, width) in itertools.product(
+                some_rows.runs(), some_columns.runs()
+            ):
+                cells[top : top + height, left : left + width] = self.dataset[
+                    row : row + height, column : column + width
+                ]
 
-            def fetch(rows: Interval, columns: Interval) -> NDArray:
-                block = direct.read(fd, rows, columns)
-                return block if name is None else block[name]
+        return outputs.put_windows(stored, dtype, rows, columns, fill)
 
-            yield _Table(fetch, dtype, direct.chunks, name is not None)
-            return
-        with open_for_blocks(path) as file:
-            table = open_object(file, dataset)
-            if table.dtype.subdtype is not None:
-                name = None  # HDF5 reads fields of compounds, not of arrays of compounds
-            holder = table if name is None else table.fields(name)
-            dtype = table.dtype if name is None else table.dtype[name]
-            yield _Table(
-                lambda rows, columns: holder[slice(*rows), slice(*columns)],
+    def _read_chunks(
+        self, rows: Side, columns: Side, outputs: Outputs, edges: tuple[int, int]
+    ) -> ReadCount:
+        down, along = rows.bands(edges[0]), columns.bands(edges[1])
+        dtype = self.dataset.dtype
+        for top, left in itertools.product(down.tolist(), along.tolist()):
+            first, last = (top * edges[0], (top + 1) * edges[0])
+            begin, end = (left * edges[1], (left + 1) * edges[1])
+            cells = np.ascontiguousarray(self.dataset[first:last, begin:end])
+            height, width = cells.shape[:2]
+            row_parts = [part for side in rows.within(first, last) for part in side.parts()]
+            column_parts = [part for side in columns.within(begin, end) for part in side.parts()]
+            outputs.put(
+                cells.data,
                 dtype,
-                table.chunks,
-                name is not None,
+                outputs.rows(row_parts, width * dtype.itemsize, height),
+                outputs.columns(column_parts, dtype.itemsize, width),
             )
+        n_chunks = down.size * along.size
+        return ReadCount(n_chunks, n_chunks * math.prod(edges) * self.dataset.dtype.itemsize)
 
 
 @dataclass(frozen=True)
@@ -197,6 +122,105 @@ class MainSource:
         """N-D shape, without the shape of a single cell."""
         return self.position.shape + self.spectroscopic.shape
 
+    def read_into(
+        self,
+        region: Sequence[slice],
+        components: Sequence[Component],
+        out: Sequence[NDArray],
+    ) -> ReadCount:
+        """Fill arrays with the cells of a region, and return what was read.
+
+        Parameters
+        ----------
+        region
+            One slice of step 1 for each dimension of :attr:`shape`.
+        components
+            Those wanted, all read in one pass.
+        out
+            For each component a C-contiguous array of its type, in native byte order, of the
+            region's shape and the component's ``subshape``. Cells that were not measured get the
+            padding value. Besides these it takes :meth:`read_memory`.
+
+        Raises
+        ------
+        ValueError
+            If an array does not fit, or a slice has another step.
+        OSError, RuntimeError
+            If the file ends before the values do, or a chunk is damaged.
+        """
+        whole = [slice(*part.indices(size)) for part, size in zip(region, self.shape, strict=True)]
+        if any(part.step != 1 for part in whole):
+            raise ValueError(f"slices of step 1 are read, not {region}")
+        shape = tuple(max(part.stop - part.start, 0) for part in whole)
+        for part, array in zip(components, out, strict=True):
+            if array.shape != shape + part.subshape or array.dtype != part.dtype:
+                raise ValueError(
+                    f"an array of {array.dtype}, {array.shape}, for cells of {part.dtype}, "
+                    f"{shape + part.subshape}"
+                )
+            if not array.flags.c_contiguous:
+                raise ValueError("the array is not C-contiguous")
+        n_position = len(self.position.shape)
+        rows, columns = whole[:n_position], whole[n_position:]
+        return self._fill(
+            lambda: sides(self.position, rows),
+            lambda: sides(self.spectroscopic, columns),
+            components,
+            out,
+            (math.prod(shape[:n_position]), math.prod(shape[n_position:])),
+            lacks_cells=_lacks_cells(self.position, rows)
+            or _lacks_cells(self.spectroscopic, columns),
+        )
+
+    def _fill(
+        self,
+        rows: Sides,
+        columns: Sides,
+        components: Sequence[Component],
+        out: Sequence[NDArray],
+        shape: tuple[int, int],
+        *,
+        lacks_cells: bool,
+    ) -> ReadCount:
+        """Fill arrays of a shape, ``(rows, columns)``, with what the sides want."""
+        count = ReadCount(0, 0)
+        if not math.prod(shape):
+            return count
+        outputs = Outputs(out, components, shape)
+        if lacks_cells:
+            outputs.pad()
+        with open_direct(self.path, self.dataset) as opened:
+            if opened is not None:
+                direct, fd = opened
+                for row in rows():
+                    for column in columns():
+                        count += direct.read(fd, row, column, outputs)
+                return count
+        with open_for_blocks(self.path) as file:
+            by_hdf5 = ByHDF5(open_object(file, self.dataset))
+            for row in rows():
+                for column in columns():
+                    count += by_hdf5.read(row, column, outputs)
+        return count
+
+    def read_memory(self, components: Sequence[Component]) -> int:
+        """Return the bytes that :meth:`read_into` takes besides the arrays, at most.
+
+        For one thread; the buffers are kept for its next block. The chunk index, which all
+        threads of a process share, is in it.
+        """
+        del components  # however many are copied, it is from the same buffers
+        direct = located(self.path, self.dataset)
+        listed = [side for side in (self.position, self.spectroscopic) if side.rows is not None]
+        tables = sum(_BYTES_PER_LISTED * min(LISTED_ENTRIES, side.n_rows) for side in listed)
+        if direct is not None:
+            gathered = direct.window_bytes if listed else 0
+            return _OBJECT_BYTES + tables + direct.memory_bytes + gathered
+        with open_for_blocks(self.path) as file:
+            stored = ByHDF5(open_object(file, self.dataset)).stored
+        cells = math.prod(stored.chunks) if stored.chunks else 1
+        return _OBJECT_BYTES + _HDF5_BYTES + tables + 4 * max(WINDOW_BYTES, cells * stored.itemsize)
+
     def read(
         self, indexers: Sequence[NDArray[np.int64]], components: Sequence[Component]
     ) -> list[NDArray]:
@@ -205,9 +229,9 @@ class MainSource:
         Parameters
         ----------
         indexers
-            One 1-D integer array for each dimension of :attr:`shape`.
+            One 1-D integer array for each dimension of :attr:`shape`; none negative.
         components
-            Those wanted; of a compound, only a single field is read alone.
+            Those wanted.
 
         Returns
         -------
@@ -216,69 +240,39 @@ class MainSource:
             Cells that were not measured hold the padding value.
         """
         n_position = len(self.position.shape)
-        rows = self.position.rows_of(indexers[:n_position])
-        columns = self.spectroscopic.rows_of(indexers[n_position:])
-        block_shape = rows.shape + columns.shape
-        measured = rows.ravel() >= 0
-        wanted = np.unique(rows.ravel()[measured]), np.unique(columns)
-        top_names = {component.field[0] for component in components if component.field}
-        name = top_names.pop() if len(top_names) == 1 else None
-        if wanted[0].size and wanted[1].size:
-            with open_table(self.path, self.dataset, name) as table:
-                cells = self._read(table, rows.ravel(), measured, columns.ravel())
-                is_field = table.is_field
-        else:
-            cells, is_field = None, False
-        return [
-            self._component(cells, component, measured, block_shape, is_field=is_field)
-            for component in components
-        ]
-
-    @staticmethod
-    def _read(
-        table: _Table,
-        rows: NDArray[np.int64],
-        measured: NDArray[np.bool_],
-        columns: NDArray[np.int64],
-    ) -> NDArray:
-        """Return the measured cells, ``(measured rows, columns)``; repeated indices are allowed."""
-        rows = rows[measured]
-        distinct_rows, back_rows = np.unique(rows, return_inverse=True)
-        distinct_columns, back_columns = np.unique(columns, return_inverse=True)
-        if len(distinct_rows) == len(rows) and len(distinct_columns) == len(columns):
-            return table.read(rows, columns)
-        cells = table.read(distinct_rows, distinct_columns)
-        return cells[back_rows][:, back_columns]
-
-    def _component(
-        self,
-        cells: NDArray | None,
-        component: Component,
-        measured: NDArray[np.bool_],
-        block_shape: tuple[int, ...],
-        *,
-        is_field: bool,
-    ) -> NDArray:
-        n_rows = measured.size
-        n_columns = math.prod(block_shape[len(self.position.shape) :])
-        shape = block_shape + component.subshape
-        if cells is None:
-            return np.full(shape, padding_value(component.dtype), dtype=component.dtype)
-        for part in component.field[int(is_field) :]:
-            cells = cells[part]
-        if cells.shape[0] != n_rows:
-            full = np.full(
-                (n_rows, n_columns, *component.subshape),
-                padding_value(component.dtype),
-                component.dtype,
-            )
-            full[measured] = cells
-            cells = full
-        return np.ascontiguousarray(cells, dtype=component.dtype).reshape(shape)
+        lengths = [len(indexer) for indexer in indexers]
+        out = [np.empty((*lengths, *part.subshape), part.dtype) for part in components]
+        self._fill(
+            lambda: _picked(self.position, indexers[:n_position]),
+            lambda: _picked(self.spectroscopic, indexers[n_position:]),
+            components,
+            out,
+            (math.prod(lengths[:n_position]), math.prod(lengths[n_position:])),
+            lacks_cells=any(
+                side.rows is not None and side.n_rows < side.rows.size
+                for side in (self.position, self.spectroscopic)
+            ),
+        )
+        return out
 
     def blocks(self, block: Sequence[int]) -> Iterator[tuple[slice, ...]]:
         """Yield the regions of a regular partition into blocks of this shape, in C order."""
         return partition(self.shape, block)
+
+
+def _lacks_cells(placement: Placement, region: Sequence[slice]) -> bool:
+    """Return True where not every cell of a region was measured."""
+    if placement.rows is None or placement.n_rows == placement.rows.size:
+        return False
+    return int(placement.rows.reshape(placement.shape)[tuple(region)].min(initial=0)) < 0
+
+
+def _picked(placement: Placement, indexers: Sequence[NDArray[np.int64]]) -> Iterator[Side]:
+    """Yield one side of what indexers pick; ranges need no list of their entries."""
+    if all(indexer.size and np.all(np.diff(indexer) == 1) for indexer in indexers):
+        yield from sides(placement, [slice(int(each[0]), int(each[-1]) + 1) for each in indexers])
+        return
+    yield from picked(placement.rows_of(indexers).ravel())
 
 
 def partition(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice, ...]]:

@@ -19,7 +19,8 @@ _WRITTEN_BYTES = 8 * 2**20
 _SAMPLE_BYTES = 16 * 2**20
 _ENCODED_BYTES = 2**20
 _SAMPLE_S = 0.3
-_LEAST_S = 1e-6
+LEAST_S = 1e-6
+"""What a clock tells at least."""
 
 
 def free_bytes(place: Path) -> int:
@@ -52,8 +53,8 @@ def measure(array: ShardedArray, place: Path) -> Speeds:
         decoded = time.perf_counter()
         scratch.release()
         part = block.reshape(-1)[: max(_ENCODED_BYTES // array.dtype.itemsize, 1)]
-        if array.codec is not None:
-            array.codec.encode(part)
+        if array.coder is not None:
+            array.coder.encode(part)
         encoded = time.perf_counter()
         np.copyto(scratch.chunk(shape, array.dtype), block)
         tile_digests(block, tile_shape(block.shape))
@@ -63,8 +64,8 @@ def measure(array: ShardedArray, place: Path) -> Speeds:
         cells += block.nbytes
         if sum(spent.values()) > _SAMPLE_S or cells > _SAMPLE_BYTES:
             break
-    rates = {name: max(cells, 1) / max(seconds, _LEAST_S) for name, seconds in spent.items()}
-    return Speeds(**rates, write=_writing(existing(place)))
+    rates = {name: max(cells, 1) / max(seconds, LEAST_S) for name, seconds in spent.items()}
+    return Speeds(**rates, write=writing(place))
 
 
 def _spread(array: ShardedArray) -> list[tuple[int, ...]]:
@@ -74,11 +75,13 @@ def _spread(array: ShardedArray) -> list[tuple[int, ...]]:
     return [tuple(map(int, np.unravel_index(number, counts))) for number in chosen]
 
 
-def _writing(folder: Path) -> float:
+def writing(folder: Path) -> float:
+    """Return the bytes a second that go to the disk of a folder, flushed."""
+    folder = existing(folder)
     data = os.urandom(_WRITTEN_BYTES)
     with tempfile.TemporaryFile(dir=folder) as stream:
         began = time.perf_counter()
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-        return _WRITTEN_BYTES / max(time.perf_counter() - began, _LEAST_S)
+        return _WRITTEN_BYTES / max(time.perf_counter() - began, LEAST_S)

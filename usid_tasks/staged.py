@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -119,8 +120,11 @@ class StagedArrays:
                     done.clear()
 
     def _resume(self, making: Making, journal: Journal, works: Sequence[Work]) -> Counted:
-        counted = Counted()
-        for at in range(self._first(journal, works), len(works)):
+        first = self._first(journal, works)
+        counted = Counted(n_kept=sum(stage.n_tasks for stage in self.stages[:first]))
+        for stage in self.stages[:first]:
+            making.advance(math.prod(stage.shape) * stage.itemsize)
+        for at in range(first, len(works)):
             with self._done(journal, at) as done:
                 counted += self._stage(making, works[at], done)
             if at and works[at].targets:

@@ -18,10 +18,46 @@ KIB, MIB = 2**10, 2**20
 WORKER_BYTES = 8 * MIB
 """Memory of a worker besides its block and its chunks: stack, hashing, the allocator's slack."""
 
+_ENCODE_BYTES = 256 * KIB
+"""What of it a codec may work in."""
+
 PIECE_COST = 64 * KIB
 """What it costs to find and start a chunk, told in bytes."""
 
 Edges = tuple[int, ...]
+
+
+class Encoder(Protocol):
+    """What a plan has to know of a codec."""
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether what is stored differs from what is encoded."""
+        ...
+
+    def encode_bytes(self, chunk_bytes: int) -> int:
+        """Return the most memory that encoding a chunk takes beside it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Copying:
+    """A codec that takes so many times the memory of a chunk; 0 for none."""
+
+    copies: int
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether there is a codec."""
+        return self.copies > 0
+
+    def encode_bytes(self, chunk_bytes: int) -> int:
+        """Return the memory that encoding a chunk takes beside it."""
+        return self.copies * encoded_bytes(chunk_bytes)
+
+
+UNENCODED = Copying(0)
+"""Chunks as they are."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +100,8 @@ class Stage:
         What is written; None where blocks are only hashed.
     is_decoding
         False where what is read is stored without a codec.
-    encode_copies
-        How many times the memory of a chunk the codec takes to write one; 0 without a codec.
+    encoder
+        The codec of what is written.
     is_hashing
         Whether the blocks lie on the tiles of the array's digest, and are hashed.
     n_parts
@@ -80,7 +116,7 @@ class Stage:
     block: Edges
     target: Layout | None
     is_decoding: bool = True
-    encode_copies: int = 3
+    encoder: Encoder = UNENCODED
     is_hashing: bool = False
     n_parts: int = 1
     origin: Origin | None = None
@@ -149,9 +185,9 @@ class Stage:
         else:
             source = math.prod(self.source) * self.itemsize
             reading = encoded_bytes(source) if self.is_decoding else 0
-        writing = self.encode_copies * encoded
+        writing = max(self.encoder.encode_bytes(target) - _ENCODE_BYTES, 0)
         # a truth value for every cell
-        comparing = target // self.itemsize + (encoded if self.encode_copies else 0)
+        comparing = target // self.itemsize + (encoded if self.encoder.is_compressed else 0)
         beside = max(reading, writing, comparing)
         return WORKER_BYTES + self.block_bytes + max(source, target) + beside
 
@@ -163,7 +199,7 @@ class Stage:
         """
         starts = self.chunks_read + 2 * self.chunks_written
         reading = self.bytes_read * (2 if self.is_decoding else 1)
-        writing = self.bytes_written * (4 if self.encode_copies else 2)
+        writing = self.bytes_written * (4 if self.encoder.is_compressed else 2)
         return reading + writing + starts * PIECE_COST
 
     def regions(self) -> Iterator[tuple[slice, ...]]:

@@ -3,7 +3,8 @@
 One slot, ``DEST/.usid/staging/<run>/<n>/``, belongs to one source while its claim is held:
 
 ``slot.json``
-    The source's key, and where its former store goes (``moves_to``, relative to DEST).
+    The source's key, where its former store goes (``moves_to``, relative to DEST), and which work
+    it is (``work``), for a run that takes up what a killed one left.
 ``store.zarr``
     The store, being written and checked.
 ``receipt.json``
@@ -56,15 +57,36 @@ class Slot:
         return key if isinstance(key, str) else None
 
     @property
+    def work(self) -> str | None:
+        """The work that a later run may take up; None where it is begun anew."""
+        work = self._note().get("work")
+        return work if isinstance(work, str) else None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is work that a later run may take up."""
+        return self.work is not None and not self.pending.exists()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since something of the work was done, by the clock of the storage."""
+        newest = max(
+            path.stat().st_mtime_ns for path in (self.folder, *self.folder.glob("*/*.done"))
+        )
+        return (durable.storage_now_ns(self.dest / durable.CONTROL) - newest) / 1e9
+
+    @property
     def entry(self) -> Path | None:
         """The folder of the superseded stores that the former one goes to, if there is one."""
         moves_to = self._note().get("moves_to")
         return self.dest / moves_to if isinstance(moves_to, str) else None
 
-    def note(self, key: str, *, entry: Path | None = None, mode: int | None) -> None:
+    def note(
+        self, key: str, *, work: str | None = None, entry: Path | None = None, mode: int | None
+    ) -> None:
         """Write down what the slot is for."""
         moves_to = entry.relative_to(self.dest).as_posix() if entry else None
-        data = json.dumps({"key": key, "moves_to": moves_to}).encode()
+        data = json.dumps({"key": key, "moves_to": moves_to, "work": work}).encode()
         durable.write_file(
             self.folder / _NOTE, data, mode=mode, durable=self.fsync and entry is not None
         )
@@ -157,10 +179,15 @@ class Slot:
 
 def slots(dest: Path, *, fsync: bool = True) -> Iterator[Slot]:
     """Yield every slot of every run."""
-    staging = dest / durable.CONTROL / "staging"
-    if not staging.is_dir():
-        return
-    for run in sorted(staging.iterdir()):
-        for folder in sorted(run.iterdir()) if run.is_dir() else ():
+    for run in _entries(dest / durable.CONTROL / "staging"):
+        for folder in _entries(run):
             if folder.is_dir():
                 yield Slot(dest, folder, fsync)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, nothing where another run has just removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

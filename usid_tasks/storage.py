@@ -25,15 +25,16 @@ _LAYOUTS = {
     h5d.VIRTUAL: "virtual",
 }
 
-DEFLATE, SHUFFLE, FLETCHER32, BLOSC, ZSTD = 1, 2, 3, 32001, 32015
+DEFLATE, SHUFFLE, FLETCHER32, LZF, BLOSC, ZSTD = 1, 2, 3, 32000, 32001, 32015
 DECODED_HERE = {
     DEFLATE: "deflate",
     SHUFFLE: "shuffle",
     FLETCHER32: "fletcher32",
+    LZF: "lzf",
     BLOSC: "blosc",
     ZSTD: "zstd",
 }
-"""The filters that are undone outside HDF5, by their registered number."""
+"""The filters that are undone outside HDF5, by their registered number (LZF where it can be)."""
 
 Rows = tuple[int, int]
 Extent = tuple[int, ...] | int | None
@@ -124,7 +125,7 @@ def why_not(dataset: h5py.Dataset) -> str:
     unknown = [
         plist.get_filter(index)[3].decode("ascii", "replace") or str(plist.get_filter(index)[0])
         for index in range(plist.get_nfilters())
-        if plist.get_filter(index)[0] not in DECODED_HERE
+        if not _is_decoded_here(int(plist.get_filter(index)[0]))
     ]
     if unknown:
         return f"the filter {', '.join(unknown)}"
@@ -135,6 +136,26 @@ def why_not(dataset: h5py.Dataset) -> str:
     if dataset.file.userblock_size:
         return "a user block before the file"
     return ""
+
+
+def _is_decoded_here(number: int) -> bool:
+    return number in DECODED_HERE and (number != LZF or lzf_decompress() is not None)
+
+
+@cache
+def lzf_decompress() -> Callable[..., int] | None:
+    """Return the decoder of h5py's own LZF filter; None where it is not found.
+
+    It takes the address of the data and its size, the address of a buffer and its size, and
+    returns the bytes that it wrote, 0 where the data is damaged or the buffer too small.
+    """
+    try:
+        found = ctypes.CDLL(h5z.__file__).lzf_decompress
+    except (OSError, AttributeError):
+        return None
+    found.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint]
+    found.restype = ctypes.c_uint
+    return cast("Callable[..., int]", found)
 
 
 @cache

@@ -105,6 +105,14 @@ class Sweep:
     passed_over: tuple[str, ...] = ()
 
 
+def shared_out(settings: Settings) -> Settings:
+    """Return the settings with the memory that one of the files converted at once may take."""
+    share = settings.convert.memory // settings.ingest.workers
+    return settings.model_copy(
+        update={"convert": settings.convert.model_copy(update={"memory": share})}
+    )
+
+
 def begin_sweep(
     request: IngestRequest, settings: Settings, *, progress: Progress | None = None
 ) -> Sweep:
@@ -118,6 +126,7 @@ def begin_sweep(
     """
     progress = progress or NullProgress()
     progress.begin("looking for files")
+    settings = shared_out(settings)
     dest = Path(os.path.abspath(request.dest))  # noqa: PTH100 - keeps links as given
     found = discover(request.sources, dest, ignore=settings.ingest.ignore)
     destination = Destination(

@@ -25,6 +25,7 @@ from usid_tasks.rechunk import RechunkResult, rechunk_store
 from usid_tasks.settings import Settings
 from usid_tasks.sources import SourceFile
 from usid_tasks.validate import validate_paths
+from usid_tasks.workers import Engine
 
 _TOLD = 3
 _LENGTH = 300
@@ -98,6 +99,7 @@ def convert_one(
     overwrite: bool,
     settings: Settings,
     progress: Progress,
+    engine: Engine | None = None,
 ) -> ConvertResult:
     """Convert one file to one store."""
     return convert_file(
@@ -107,6 +109,7 @@ def convert_one(
         overwrite=overwrite,
         settings=settings,
         progress=progress,
+        engine=engine,
     )
 
 
@@ -121,6 +124,7 @@ def rechunk_one(
     overwrite: bool,
     settings: Settings,
     progress: Progress,
+    engine: Engine | None = None,
 ) -> RechunkResult:
     """Make a store of the same values in other chunks."""
     return rechunk_store(
@@ -132,4 +136,5 @@ def rechunk_one(
         overwrite=overwrite,
         settings=settings,
         progress=progress,
+        engine=engine,
     )

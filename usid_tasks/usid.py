@@ -1,31 +1,35 @@
 """Find the Main datasets of an h5USID file and read what they stand on.
 
-Files are opened read-only, by path, and closed before anything is returned.
+Files are opened read-only, by path, and closed before anything is returned. All links are
+followed first. Then every object is opened once and every attribute is read once; references are
+looked up by the address of what they lead to.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5o
+from h5py import h5d, h5g, h5l, h5o, h5s
 from numpy.typing import NDArray
 
-from usid_tasks.attributes import read_attributes, read_texts, resolve
+from usid_tasks.attributes import AttributeReader, Target, read_texts
 from usid_tasks.axes import UNIFORM_TOLERANCE
 from usid_tasks.checks.registry import CANDIDATE_RULES, TABLE_RULES
 from usid_tasks.checks.rule import check_all, is_sound
-from usid_tasks.checks.subjects import Judged, JudgedTables
+from usid_tasks.checks.subjects import Judged
 from usid_tasks.errors import FileBusyError, NotHDF5Error
 from usid_tasks.hdf5_types import describe, readable_dtype
-from usid_tasks.labels import PTIR, read_labels, read_scalar, read_units
-from usid_tasks.mains import Main, Side, build_side, components_of
+from usid_tasks.labels import PTIR, read_scalar
+from usid_tasks.mains import Main, components_of
 from usid_tasks.model import JSON, Finding
 from usid_tasks.records import (
     ANCILLARIES,
@@ -37,8 +41,12 @@ from usid_tasks.records import (
     Reference,
 )
 from usid_tasks.storage import read_storage
+from usid_tasks.tables import Tables
 
 _LOCK_ERRORS = {errno.EAGAIN, errno.EACCES}
+
+_KEPT = frozenset([*ANCILLARIES, "labels", "units", "quantity"])
+"""Attributes of which more than their JSON is needed."""
 
 
 @contextmanager
@@ -80,147 +88,26 @@ def _busy(path: Path | str, error: OSError) -> FileBusyError:
 
 def open_object(file: h5py.File, path: str) -> h5py.Dataset | h5py.Group:
     """Return the object at ``path``, whatever bytes its name is made of."""
-    return file[path.encode("utf-8", "surrogateescape")]
+    return file[_bytes(path)]
 
 
-def _text(name: bytes | str) -> str:
-    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+def scan(file: h5py.File, name: str) -> FileRecord:
+    """Return the record of everything in an open file; ``name`` is what findings call it.
 
-
-def _dataset(dataset: h5py.Dataset, path: str) -> Dataset:
-    kind = dataset.id.get_type()
-    return Dataset(
-        path, dataset.shape, readable_dtype(kind), describe(kind), read_attributes(dataset),
-        read_storage(dataset),
-    )  # fmt: skip
-
-
-class _Scan:
-    """One walk over all objects of an open file, each visited once."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self.file = file
-        self.paths: dict[int, str] = {}
-        self.groups: dict[str, Group] = {}
-        self.datasets: dict[str, Dataset] = {}
-
-    def walk(self) -> None:
-        pending = ["/"]
-        self.paths[self._address(self.file)] = "/"
-        while pending:
-            path = pending.pop(0)
-            group = open_object(self.file, path)
-            members, links, dangling = [], {}, []
-            for raw in sorted(group.id):
-                name = _text(raw)
-                child = f"{path.rstrip('/')}/{name}"
-                link = self._link(group, raw)
-                if link is not None and not self._leads_somewhere(group, raw):
-                    dangling.append(name)
-                elif link is None:
-                    held = group[raw]
-                    address = self._address(held)
-                    known = self.paths.setdefault(address, child)
-                    if known != child:
-                        link = {"hard": known}
-                    elif isinstance(held, h5py.Datatype):
-                        attributes = read_attributes(held)
-                        link = {"datatype": describe(held.id)}
-                        if attributes.records:
-                            link["attributes"] = dict(attributes.records)
-                            link["values"] = dict(attributes.values)
-                if link is not None:
-                    links[name] = link
-                    continue
-                members.append(name)
-                if isinstance(held, h5py.Group):
-                    pending.append(child)
-                else:
-                    self.datasets[child] = _dataset(held, child)
-            self.groups[path] = Group(
-                path, read_attributes(group), tuple(members), links, tuple(dangling)
-            )
-
-    @staticmethod
-    def _address(held: h5py.HLObject) -> int:
-        return int(h5o.get_info(held.id).addr)
-
-    @staticmethod
-    def _link(group: h5py.Group, raw: bytes) -> JSON:
-        kind = group.id.links.get_info(raw).type
-        if kind == h5py.h5l.TYPE_SOFT:
-            return {"soft": _text(group.id.links.get_val(raw))}
-        if kind == h5py.h5l.TYPE_EXTERNAL:
-            return {"external": [_text(part) for part in group.id.links.get_val(raw)]}
-        return None
-
-    @staticmethod
-    def _leads_somewhere(group: h5py.Group, raw: bytes) -> bool:
-        try:
-            return bool(h5o.exists_by_name(group.id, raw))
-        except (OSError, RuntimeError):
-            return False
-
-    def candidates(self) -> dict[str, Candidate]:
-        found = {}
-        for path, dataset in self.datasets.items():
-            if set(ANCILLARIES) & (
-                set(dataset.attributes.records) | set(dataset.attributes.unreadable)
-            ):
-                found[path] = self._candidate(dataset)
-        return found
-
-    def _candidate(self, dataset: Dataset) -> Candidate:
-        holder = open_object(self.file, dataset.path)
-        references = {name: self._reference(holder, name) for name in ANCILLARIES}
-        ancillaries = {}
-        for name, reference in references.items():
-            if reference.target is not None:
-                table = open_object(self.file, reference.target)
-                ancillaries[name] = Ancillary(
-                    self.datasets[reference.target],
-                    read_texts(table, "labels"),
-                    read_texts(table, "units"),
-                )
-        return Candidate(
-            str(self.file.filename), dataset, references, ancillaries,
-            read_texts(holder, "quantity"), read_texts(holder, "units"),
-        )  # fmt: skip
-
-    def _reference(self, holder: h5py.Dataset, name: str) -> Reference:
-        if name not in holder.attrs:
-            return Reference(name, "missing", None)
-        try:
-            value = holder.attrs[name]
-        except (OSError, TypeError, ValueError, RuntimeError) as error:
-            return Reference(name, "not a reference", None, str(error))
-        spelling = "object"
-        if isinstance(value, np.ndarray) and value.size == 1:
-            value, spelling = value.ravel()[0], "array"
-        if isinstance(value, (str, bytes)):
-            return self._path_reference(holder, name, _text(value))
-        if not isinstance(value, h5py.Reference) or isinstance(value, h5py.RegionReference):
-            return Reference(name, "not a reference", None, type(value).__name__)
-        state, path = resolve(value, self.file)
-        if state != "object" or path is None:
-            return Reference(name, state, None, _text(path or ""))
-        known = self.paths.get(self._address(self.file[value]))
-        if known is None:
-            return Reference(name, "dangling", None, "the dataset has no path in this file")
-        return Reference(name, spelling, known)
-
-    def _path_reference(self, holder: h5py.Dataset, name: str, path: str) -> Reference:
-        raw = path.encode("utf-8", "surrogateescape")
-        try:
-            target = (self.file if path.startswith("/") else holder.parent)[raw]
-        except (KeyError, ValueError):
-            return Reference(name, "dangling", None, f"no object at {path!r}")
-        if not isinstance(target, h5py.Dataset):
-            return Reference(name, "group", None, path)
-        known = self.paths.get(self._address(target))
-        if known is None:
-            return Reference(name, "dangling", None, f"{path!r} lies outside this file")
-        return Reference(name, "path", known)
+    Raises
+    ------
+    OSError, RuntimeError, KeyError
+        If HDF5 cannot read all of it.
+    """
+    links = _Links(file)
+    objects = _Objects(file, links)
+    candidates = {
+        path: objects.candidate(dataset)
+        for path, dataset in objects.datasets.items()
+        if not dataset.attributes.records.keys().isdisjoint(ANCILLARIES)
+    }
+    dialect = _dialect(objects.groups, name)
+    return FileRecord(name, objects.groups, objects.datasets, candidates, dialect)
 
 
 def _dialect(groups: Mapping[str, Group], name: str) -> str:
@@ -234,57 +121,195 @@ def _dialect(groups: Mapping[str, Group], name: str) -> str:
     return PTIR if is_marked or name.lower().endswith(".ptir") else ""
 
 
-def scan(file: h5py.File, name: str) -> FileRecord:
-    """Return the record of everything in an open file; ``name`` is what findings call it."""
-    walk = _Scan(file)
-    walk.walk()
-    return FileRecord(
-        name, walk.groups, walk.datasets, walk.candidates(), _dialect(walk.groups, name)
-    )
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
 
 
-class _Tables:
-    """Tables and sides of one open file, read once however many Mains share them."""
+def _bytes(path: str) -> bytes:
+    return path.encode("utf-8", "surrogateescape")
 
-    def __init__(self, file: h5py.File, record: FileRecord, tolerance: float) -> None:
-        self.file = file
-        self.record = record
-        self.tolerance = tolerance
-        self._arrays: dict[str, NDArray] = {}
-        self._sides: dict[tuple[object, ...], Side] = {}
 
-    def read(self, path: str) -> NDArray:
-        if path not in self._arrays:
-            self._arrays[path] = open_object(self.file, path)[()]
-        return self._arrays[path]
+@dataclass(frozen=True)
+class _Link:
+    """One link of a group: ``path`` is its own, ``leads_to`` that of the object behind it.
 
-    def side(self, candidate: Candidate, name: str) -> Side:
-        indices = candidate.ancillaries[f"{name}_Indices"]
-        values = candidate.ancillaries[f"{name}_Values"]
-        paths = (indices.dataset.path, values.dataset.path)
-        if (name, *paths) not in self._sides:
-            tables = [self.read(path) for path in paths]
-            if name == "Spectroscopic":
-                tables = [table.T for table in tables]
-            n_dims = tables[0].shape[1]
-            labels = read_labels(values.labels, n_dims).values or ()
-            units = read_units(values.units, n_dims, dialect=self.record.dialect).values or ()
-            self._sides[(name, *paths)] = build_side(
-                "position" if name == "Position" else "spectroscopic",
-                tables[0], tables[1], labels, units, paths=paths, tolerance=self.tolerance,
-            )  # fmt: skip
-        return self._sides[(name, *paths)]
+    ``kind`` is that of the object (``h5g.GROUP``, ``h5g.DATASET``, ``h5g.TYPE``); soft and
+    external links have none, and lead nowhere here.
+    """
 
-    def judged(self, candidate: Candidate) -> JudgedTables:
-        """Return the candidate with its tables, or why one of them cannot be read."""
-        arrays: dict[str, NDArray] = {}
-        problems: dict[str, str] = {}
-        for attribute, ancillary in candidate.ancillaries.items():
-            try:
-                arrays[attribute] = self.read(ancillary.dataset.path)
-            except (OSError, RuntimeError, ValueError) as error:
-                problems[attribute] = str(error)
-        return JudgedTables(candidate, arrays, problems)
+    raw: bytes
+    type: int
+    path: str
+    leads_to: str = ""
+    kind: int = h5g.UNKNOWN
+
+    @property
+    def name(self) -> str:
+        return _text(self.raw)
+
+
+class _Links:
+    """All links of a file by group, parents first, each group visited once.
+
+    ``paths`` has the first path of each object by its address, ``targets`` what a reference to an
+    address leads to. Where any object has several paths, references are left to HDF5, and
+    ``targets`` is empty.
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        root = int(h5o.get_info(file.id).addr)
+        self.by_group: dict[str, list[_Link]] = {}
+        self.paths = {root: "/"}
+        self._kinds = {root: h5g.GROUP}
+        has_aliases = False
+        pending = deque(["/"])
+        while pending:
+            group = pending.popleft()
+            links = list(self._follow(h5o.open(file.id, _bytes(group)), group.rstrip("/")))
+            self.by_group[group] = links
+            pending += [one.path for one in links if one.kind == h5g.GROUP and _is_first(one)]
+            has_aliases |= any(one.leads_to and not _is_first(one) for one in links)
+        self.targets = {} if has_aliases else dict(self._targets())
+
+    def _follow(self, group: h5g.GroupID, above: str) -> Iterator[_Link]:
+        found: list[tuple[bytes, int, int]] = []
+        group.links.iterate(lambda raw, info: found.append((raw, info.type, info.u)), info=True)
+        for raw, type_, address in sorted(found):
+            path = f"{above}/{_text(raw)}"
+            if type_ in (h5l.TYPE_SOFT, h5l.TYPE_EXTERNAL):
+                yield _Link(raw, type_, path)
+                continue
+            if address not in self.paths:
+                self.paths[address] = path
+                self._kinds[address] = h5g.get_objinfo(group, raw).type
+            yield _Link(raw, type_, path, self.paths[address], self._kinds[address])
+
+    def _targets(self) -> Iterator[tuple[int, Target]]:
+        for address, path in self.paths.items():
+            is_dataset = self._kinds[address] == h5g.DATASET
+            yield address, Target("object" if is_dataset else "group", path, address)
+
+
+def _is_first(link: _Link) -> bool:
+    """Return True for the link by which an object is known: others are further names of it."""
+    return link.leads_to == link.path
+
+
+class _Objects:
+    """The groups and datasets of a file by path, each read once."""
+
+    def __init__(self, file: h5py.File, links: _Links) -> None:
+        self.groups: dict[str, Group] = {}
+        self.datasets: dict[str, Dataset] = {}
+        self._file = file
+        self._links = links
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._attributes = AttributeReader(file, links.targets)
+        for path in links.by_group:
+            self._read_group(path)
+
+    def _read_group(self, path: str) -> None:
+        held = h5o.open(self._file.id, _bytes(path))
+        members, others, dangling = [], {}, []
+        for link in self._links.by_group[path]:
+            if link.kind == h5g.DATASET and _is_first(link):
+                self._read_dataset(h5o.open(held, link.raw), link.path)
+            if link.kind in (h5g.DATASET, h5g.GROUP) and _is_first(link):
+                members.append(link.name)
+                continue
+            others[link.name] = self._describe_link(held, link)
+            if not link.leads_to and not _leads_somewhere(held, link.raw):
+                dangling.append(link.name)
+        attributes, _ = self._attributes.read(held)
+        self.groups[path] = Group(path, attributes, tuple(members), others, tuple(dangling))
+
+    def _read_dataset(self, held: h5d.DatasetID, path: str) -> None:
+        kind = held.get_type()
+        attributes, self._kept[path] = self._attributes.read(held, _KEPT)
+        self.datasets[path] = Dataset(
+            path, held.shape, readable_dtype(kind), describe(kind), attributes,
+            read_storage(h5py.Dataset(held, readonly=True)),
+        )  # fmt: skip
+
+    def _describe_link(self, group: h5g.GroupID, link: _Link) -> JSON:
+        if link.type == h5l.TYPE_SOFT:
+            return {"soft": _text(group.links.get_val(link.raw))}
+        if link.type == h5l.TYPE_EXTERNAL:
+            return {"external": [_text(part) for part in group.links.get_val(link.raw)]}
+        if not _is_first(link):
+            return {"hard": link.leads_to}
+        kind = h5o.open(group, link.raw)
+        told: dict[str, JSON] = {"datatype": describe(kind)}
+        attributes, _ = self._attributes.read(kind)
+        if attributes.records:
+            told["attributes"] = attributes.records
+            told["values"] = attributes.values
+        return told
+
+    def candidate(self, dataset: Dataset) -> Candidate:
+        """Return a dataset with its references and the tables that they lead to."""
+        attributes, kept = dataset.attributes, self._kept[dataset.path]
+        references = {
+            attribute: self._reference(dataset, attribute, kept) for attribute in ANCILLARIES
+        }
+        ancillaries = {
+            attribute: self._ancillary(reference.target)
+            for attribute, reference in references.items()
+            if reference.target is not None
+        }
+        return Candidate(
+            str(self._file.filename), dataset, references, ancillaries,
+            read_texts(attributes, kept, "quantity"), read_texts(attributes, kept, "units"),
+        )  # fmt: skip
+
+    def _ancillary(self, path: str) -> Ancillary:
+        table, kept = self.datasets[path], self._kept[path]
+        labels = read_texts(table.attributes, kept, "labels")
+        return Ancillary(table, labels, read_texts(table.attributes, kept, "units"))
+
+    def _reference(self, holder: Dataset, name: str, kept: Mapping[str, Any]) -> Reference:
+        if name not in holder.attributes.records:
+            return Reference(name, "missing", None)
+        if name not in kept:
+            return Reference(name, "not a reference", None, holder.attributes.unreadable[name])
+        value, spelling = kept[name], "object"
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value, spelling = value.ravel()[0], "array"
+        if isinstance(value, (str, bytes)):
+            return self._path_reference(holder, name, value)
+        if not isinstance(value, Target):
+            return Reference(name, "not a reference", None, type(value).__name__)
+        if value.state != "object" or value.path is None:
+            return Reference(name, value.state, None, value.path or "")
+        known = self._links.paths.get(value.address)
+        if known is None:
+            return Reference(name, "dangling", None, "the dataset has no path in this file")
+        return Reference(name, spelling, known)
+
+    def _path_reference(self, holder: Dataset, name: str, told: str | bytes) -> Reference:
+        raw = told if isinstance(told, bytes) else _bytes(told)
+        path = _text(raw)
+        parent = holder.path.rpartition("/")[0] or "/"
+        start = "/" if path.startswith("/") else parent
+        try:
+            target = h5o.open(h5o.open(self._file.id, _bytes(start)), raw)
+        except (KeyError, ValueError):
+            return Reference(name, "dangling", None, f"no object at {path!r}")
+        if not isinstance(target, h5d.DatasetID):
+            return Reference(name, "group", None, path)
+        info = h5o.get_info(target)
+        is_here = info.fileno == h5o.get_info(self._file.id).fileno
+        known = self._links.paths.get(info.addr) if is_here else None
+        if known is None:
+            return Reference(name, "dangling", None, f"{path!r} lies outside this file")
+        return Reference(name, "path", known)
+
+
+def _leads_somewhere(group: h5g.GroupID, raw: bytes) -> bool:
+    try:
+        return bool(h5o.exists_by_name(group, raw))
+    except (OSError, RuntimeError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -304,6 +329,14 @@ class UsidFile:
     def broken(self) -> tuple[str, ...]:
         """Paths of the candidates that are no sound Main dataset."""
         return tuple(path for path in self.record.candidates if path not in self.mains)
+
+
+def _read_whole(file: h5py.File, dataset: Dataset) -> NDArray:
+    """Return all values of a table, as stored."""
+    values = np.empty(dataset.shape or (), dataset.dtype)
+    if values.size:
+        h5o.open(file.id, _bytes(dataset.path)).read(h5s.ALL, h5s.ALL, values)
+    return values
 
 
 def read_usid(path: Path | str, *, tolerance: float = UNIFORM_TOLERANCE) -> UsidFile:
@@ -332,7 +365,11 @@ def read_usid(path: Path | str, *, tolerance: float = UNIFORM_TOLERANCE) -> Usid
             raise NotHDF5Error(
                 path, f"HDF5 cannot read all of it: {error}", "restore it from its source"
             ) from error
-        tables = _Tables(file, record, tolerance)
+        tables = Tables(
+            lambda path: _read_whole(file, record.datasets[path]),
+            dialect=record.dialect,
+            tolerance=tolerance,
+        )
         for candidate in record.candidates.values():
             found = check_all(CANDIDATE_RULES, record.file, Judged(candidate, record.dialect))
             if is_sound(found):

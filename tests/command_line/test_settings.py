@@ -160,7 +160,8 @@ def test_variables_of_others_and_reserved_ones_are_left_alone():
         ("ingest", "workers", 0, "greater than or equal to 1"),
         ("ingest", "ignore", "*.tmp", "a list"),
         ("read", "block_max", "4 G", '"4 MiB" (1024-based)'),
-        ("convert", "codec", "gzip", "'blosc-lz4'"),
+        ("convert", "codec", "gzip", "one of auto, none, zstd, blosc-lz4"),
+        ("convert", "intent", "fast", "spectra, images, balanced or Y=16"),
         ("convert", "file_mode", 0o640, "octal digits in quotes"),
         ("convert", "file_mode", "0888", "octal digits in quotes"),
         ("validate", "severity", "bad", "'warning'"),
@@ -244,8 +245,14 @@ def test_an_override_that_is_no_section_is_refused():
     [
         ("chunk", "2 MiB", True),
         ("shard_max", "64 MiB", True),
-        ("codec", "blosc-lz4", True),
-        ("codec_level", 5, True),
+        ("intent", "images", True),
+        ("codec", "zstd", True),
+        ("codec", "auto", True),
+        ("codec_level", 9, True),
+        ("codec_level", 5, False),
+        ("objective", "small", False),
+        ("memory", "2 GiB", False),
+        ("resume_from", "1 GiB", False),
         ("threads", 7, False),
         ("verify_cells", 1, False),
         ("file_mode", "0600", False),
@@ -263,7 +270,14 @@ def test_the_digest_is_of_the_meaning_and_stays():
     levels = [{"codec": "none", "codec_level": level} for level in (1, 9)]
     settings = [load_settings(env={}, overrides={"convert": level}) for level in levels]
     assert len({shaping_digest(each) for each in settings}) == 1
+    small, fast = (
+        shaping_digest(
+            load_settings(env={}, overrides={"convert": {"codec": "auto", "objective": o}})
+        )
+        for o in ("small", "fast")
+    )
+    assert small != fast
     # receipts hold it: a change of this line makes every store outdated
     assert shaping_digest(Settings()) == (
-        "blake3:0db01d652974ffd80cdb0b89453a903660a1ec33159963be75c4d19d949a0d8e"
+        "blake3:94f8e43866af1c7686045d50836af317030aafe492840a56648e5bfc322033aa"
     )

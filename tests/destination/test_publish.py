@@ -341,7 +341,7 @@ def test_a_full_disk_keeps_the_former_store(
     with destination.claim(KEY, run_id="run-2") as claim:
         store = stage(destination, claim, "two")
         with monkeypatch.context() as patch:
-            patch.setattr(durable, "_fsync_file", full)
+            patch.setattr(durable, "fsync_file", full)
             with pytest.raises(UsidError, match="No space left") as caught:
                 destination.publish(store, receipt_of("two"), claim)
         destination.discard(store)

@@ -16,7 +16,16 @@ from usid_tasks import __version__
 from usid_tasks.demo import Demo, _rows
 from usid_tasks.names import Names
 
-PAPERS = ("README.md", "CONTRIBUTING.md", "DESIGN.md", "docs/layout.md", "docs/reading.md")
+PAPERS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "DESIGN.md",
+    "docs/layout.md",
+    "docs/reading.md",
+    "docs/converting.md",
+    "docs/rechunking.md",
+    "docs/codecs.md",
+)
 SOMEWHERE = "/home/you"
 ROOT = Path(__file__).resolve().parents[2]
 

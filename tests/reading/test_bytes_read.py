@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import index_tables as it
 import numpy as np
 import pytest
+from placements import empty_blocks
 from usid_files import MAIN, Side, distinct, write_file
+
+from usid_tasks.chunks import BlockLimits, block_shape
+from usid_tasks.reading_cost import ReadCount, reading_cost
+from usid_tasks.tree import ComponentSource, open_tree
 
 SIZES = {"Y": 64, "X": 64}
 ORDERS = {
@@ -97,3 +104,47 @@ def test_opening_reads_no_data(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) < np.prod((4096, 512))
+
+
+@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.parametrize("order", ORDERS)
+def test_blocks_of_the_planned_shape_read_few_bytes_twice(
+    tmp_path: Path, storage: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = tmp_path / "scan.h5", distinct((4096, 512))
+    write_file(path, Side(ORDERS[order], ["X", "Y"]), SPECTRUM, data=data, chunks=STORAGE[storage])
+    (source,) = (
+        variable.source.main
+        for node in open_tree(path).nodes.values()
+        for variable in node.variables.values()
+        if isinstance(variable.source, ComponentSource)
+    )
+    kib = 1024
+    block = block_shape(
+        source.position,
+        source.spectroscopic,
+        itemsize=4,
+        storage_chunks=STORAGE[storage],
+        limits=BlockLimits(least=128 * kib, most=2048 * kib, target=512 * kib),
+    )
+    n_read: list[int] = []
+    preadv = os.preadv
+
+    def counted(*args: Any) -> int:
+        n_read.append(preadv(*args))
+        return n_read[-1]
+
+    monkeypatch.setattr(os, "preadv", counted)
+    total = ReadCount(0, 0)
+    for region in source.blocks(block):
+        total += source.read_into(region, source.components, empty_blocks(source, region))
+    assert len(list(source.blocks(block))) >= 4
+    assert sum(n_read) <= total.size_bytes <= 1.5 * data.nbytes
+    assert total == reading_cost(
+        source.position,
+        source.spectroscopic,
+        shape2d=(4096, 512),
+        itemsize=4,
+        chunks=STORAGE[storage],
+        block=block,
+    )

@@ -11,7 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from usid_files import distinct
 
-from usid_tasks.direct import locate, open_direct, why_not
+from usid_tasks import direct
+from usid_tasks.direct import locate, located
+from usid_tasks.grid import in_order
+from usid_tasks.mains import components_of
+from usid_tasks.source import MainSource
+from usid_tasks.storage import why_not
 
 COMPOUND = np.dtype([("a", "<i2"), ("b", ">f8"), ("c", "u1", (3,))])
 DTYPES = ["u1", "<i2", ">i4", "<f4", ">f8", "<c8", "?", "f2", COMPOUND]
@@ -23,13 +28,32 @@ def write(path, shape=(37, 23), dtype="<f4", **how):
     return path
 
 
-def both(path, rows, columns):
+def source_of(path):
     with h5py.File(path) as file:
-        want = file["data"][slice(*rows), slice(*columns)]
-    with open_direct(str(path), "data") as opened:
-        assert opened is not None
-        direct, fd = opened
-        return direct.read(fd, rows, columns), want
+        shape, dtype = file["data"].shape, file["data"].dtype
+    sides = (in_order(shape[:1]), in_order(shape[1:]))
+    return MainSource(str(path), "data", *sides, components_of(dtype))
+
+
+def read(path, rows, columns):
+    """Return each component of a rectangle as read into an array; never by h5py."""
+    source = source_of(path)
+    assert located(source.path, "data") is not None
+    shape = (rows[1] - rows[0], columns[1] - columns[0])
+    out = [np.empty(shape + part.subshape, part.dtype) for part in source.components]
+    source.read_into((slice(*rows), slice(*columns)), source.components, out)
+    return out
+
+
+def assert_same(path, rows, columns):
+    with h5py.File(path) as file:
+        cells = file["data"][slice(*rows), slice(*columns)]
+    for got, part in zip(read(path, rows, columns), source_of(path).components, strict=True):
+        want = cells
+        for name in part.field:
+            want = want[name]
+        assert got.tobytes() == want.astype(part.dtype).tobytes()
+    return cells
 
 
 LAYOUTS = {
@@ -49,6 +73,13 @@ LAYOUTS = {
         "fletcher32": True,
     },
     "by chunk index, shuffle": {"chunks": (1, 23), "shuffle": True},
+    "by chunk index, lzf": {"chunks": (8, 10), "compression": "lzf"},
+    "by chunk index, shuffle, lzf, fletcher32": {
+        "chunks": (5, 23),
+        "compression": "lzf",
+        "shuffle": True,
+        "fletcher32": True,
+    },
 }
 
 
@@ -60,9 +91,7 @@ def test_every_layout_filter_and_type_is_read_directly(path, way, dtype):
         assert why_not(file["data"]) == ""
         assert locate(file["data"], str(path)).way == way
     for rows, columns in [((0, 37), (0, 23)), ((3, 20), (5, 21)), ((36, 37), (0, 1))]:
-        got, want = both(path, rows, columns)
-        assert got.dtype == want.dtype
-        assert got.tobytes() == want.tobytes()
+        assert_same(path, rows, columns)
 
 
 @given(data=st.data())
@@ -72,7 +101,7 @@ def test_any_rectangle_of_any_layout(tmp_path_factory, data):
     how = {}
     if data.draw(st.booleans()):
         how["chunks"] = tuple(data.draw(st.integers(1, n)) for n in shape)
-        how["compression"] = data.draw(st.sampled_from([None, "gzip"]))
+        how["compression"] = data.draw(st.sampled_from([None, "gzip", "lzf"]))
         how["shuffle"] = data.draw(st.booleans())
         how["fletcher32"] = data.draw(st.booleans())
     dtype = data.draw(st.sampled_from(DTYPES))
@@ -82,8 +111,7 @@ def test_any_rectangle_of_any_layout(tmp_path_factory, data):
         (low, max(high, low + 1)) if low < n else (n - 1, n)
         for (low, high), n in zip(edges, shape, strict=True)
     )
-    got, want = both(path, rows, columns)
-    assert got.tobytes() == want.tobytes()
+    assert_same(path, rows, columns)
 
 
 def test_blosc_and_zstd_decode_as_hdf5_plugins_do(path):
@@ -97,17 +125,15 @@ def test_blosc_and_zstd_decode_as_hdf5_plugins_do(path):
             file.create_dataset("data", data=distinct((64, 50)), chunks=(8, 50), **compression)
         with h5py.File(path) as file:
             assert locate(file["data"], str(path)).way == way
-        got, want = both(path, (3, 60), (7, 44))
-        assert got.tobytes() == want.tobytes()
+        assert_same(path, (3, 60), (7, 44))
+        assert_same(path, (0, 64), (0, 50))
 
 
 def test_chunks_never_written_read_as_the_fill_value(path):
     with h5py.File(path, "w") as file:
         data = file.create_dataset("data", (20, 20), "f4", chunks=(5, 5), fillvalue=-7)
         data[7:12, 3:9] = 1
-    got, want = both(path, (0, 20), (0, 20))
-    assert got.tobytes() == want.tobytes()
-    assert (got == -7).any()
+    assert (assert_same(path, (0, 20), (0, 20)) == -7).any()
 
 
 def test_a_filter_left_out_of_a_chunk_is_left_out(path):
@@ -118,14 +144,12 @@ def test_a_filter_left_out_of_a_chunk_is_left_out(path):
         values = np.arange(24, dtype="<i2").reshape(4, 6)
         data[...] = values
         data.id.write_direct_chunk((2, 0), values[2:].tobytes(), filter_mask=0b11)
-    got, want = both(path, (0, 4), (0, 6))
-    assert got.tobytes() == want.tobytes() == values.tobytes()
+    assert assert_same(path, (0, 4), (0, 6)).tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ({"chunks": (8, 10), "compression": "lzf"}, "lzf"),
         ({"chunks": (8, 10), "scaleoffset": 0, "dtype": "i4"}, "scaleoffset"),
         ({"shape": (2, 3, 4)}, "3 dimensions"),
         ({"dtype": "S3"}, ""),
@@ -155,25 +179,29 @@ def test_inspect_tells_the_way_of_every_main(path, way):
 def test_a_user_block_is_read_by_h5py(path):
     with h5py.File(path, "w", userblock_size=512) as file:
         file["data"] = distinct((5, 4))
-    with open_direct(str(path), "data") as opened:
-        assert opened is None
+    assert located(str(path), "data") is None
 
 
-def test_a_truncated_file_is_an_error_and_no_signal(path):
-    write(path, (1000, 100))
+@pytest.mark.parametrize("how", [{}, {"chunks": (10, 100)}, {"chunks": (10, 7), "shuffle": True}])
+def test_a_truncated_file_is_an_error_and_no_signal(path, how, monkeypatch):
+    write(path, (1000, 100), **how)
     with h5py.File(path) as file:
-        direct = locate(file["data"], str(path))
+        whole = locate(file["data"], str(path))
+    source = source_of(path)
     os.truncate(path, path.stat().st_size // 2)
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        with pytest.raises(OSError, match="the file ends at byte"):
-            direct.read(fd, (0, 1000), (0, 100))
-    finally:
-        os.close(fd)
+    monkeypatch.setattr(direct, "located", lambda *_: whole)
+    out = np.empty((1000, 100), "f4")
+    with pytest.raises(OSError, match="the file ends at byte"):
+        source.read_into((slice(0, 1000), slice(0, 100)), source.components, [out])
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [({"fletcher32": True}, "checksum"), ({"compression": "gzip"}, "inflated")]
+    ("how", "told"),
+    [
+        ({"fletcher32": True}, "checksum"),
+        ({"compression": "gzip"}, "inflated"),
+        ({"compression": "lzf"}, "no LZF"),
+    ],
 )
 def test_a_damaged_chunk_is_an_error(path, how, told):
     write(path, chunks=(37, 23), **how)
@@ -183,10 +211,4 @@ def test_a_damaged_chunk_is_an_error(path, how, told):
         raw.seek(chunk.byte_offset + 40)
         raw.write(b"\xff\x00\xff\x00" * 8)
     with pytest.raises(OSError, match=told):
-        _direct_only(path)
-
-
-def _direct_only(path):
-    with open_direct(str(path), "data") as opened:
-        direct, fd = opened
-        return direct.read(fd, (0, 37), (0, 23))
+        read(path, (0, 37), (0, 23))

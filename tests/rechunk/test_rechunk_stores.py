@@ -46,7 +46,7 @@ LITTLE = 2 * WORKER_BYTES + 2 * 200 * 1024
     ],
 )
 def test_the_store_made_is_the_same_but_for_its_chunks(tmp_path, intent, chunk, memory):
-    store = made_store(tmp_path)
+    store = made_store(tmp_path, settings=small_settings(intent="Y=5,X=6,Bias=25"))
     settings = small_settings()
     made = rechunk_store(
         store, tmp_path / "made.zarr", intent=intent, memory=memory, settings=settings
@@ -78,7 +78,7 @@ def test_little_memory_takes_an_intermediate_store_that_is_removed(tmp_path, mon
         ),
     )
     made = rechunk_store(
-        store, tmp_path / "made.zarr", intent="images", memory=WORKER_BYTES + 150 * 1024, workers=1,
+        store, tmp_path / "made.zarr", intent="images", memory=WORKER_BYTES + 260 * 1024, workers=1,
         settings=settings,
     )  # fmt: skip
     assert_same(store, made.store)

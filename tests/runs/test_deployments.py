@@ -17,6 +17,7 @@ from servers import Server, clean_environment, prefect_server, running
 
 from flows.convert import convert
 from flows.ingest import ingest
+from flows.rechunk import rechunk
 from flows.validate import validate
 
 pytestmark = pytest.mark.timeout(1200)
@@ -35,11 +36,11 @@ def test_the_file_names_no_machine_and_its_schedule_is_inactive():
     assert told["pull"] == []
     assert str(CLONE) not in text
     flows = {"flows.ingest.ingest": ingest, "flows.validate.validate": validate}
-    flows["flows.convert.convert"] = convert
+    flows |= {"flows.convert.convert": convert, "flows.rechunk.rechunk": rechunk}
     deployed = {
         f"{flows[one['entrypoint']].name}/{one['name']}": one for one in told["deployments"]
     }
-    assert set(deployed) == {"ingest/lab", "validate/lab", "convert/one"}
+    assert set(deployed) == {"ingest/lab", "validate/lab", "convert/one", "rechunk/one"}
     (schedule,) = deployed["ingest/lab"]["schedules"]
     assert schedule["cron"]
     assert schedule["active"] is False

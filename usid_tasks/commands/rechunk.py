@@ -31,6 +31,13 @@ def rechunk(
         int | None,
         typer.Option(metavar="N", help="Threads; the setting convert.threads without it."),
     ] = None,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="threads, processes (a Dask cluster here), or a Dask scheduler: tcp://host:8786.",
+        ),
+    ] = "threads",
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what would be done, and make nothing.")
     ] = False,
@@ -46,6 +53,7 @@ def rechunk(
     receipt. Run it again after a kill: what is finished is kept. With --json: the plan, or what
     was made.
     """
+    from usid_tasks.engines import open_engine
     from usid_tasks.printable import printable
     from usid_tasks.progress import open_progress
     from usid_tasks.rechunk import plan_store, rechunk_store
@@ -63,7 +71,10 @@ def rechunk(
         else:
             echo_lines(printable(line) for line in planned.lines())
         return
-    with open_progress(is_quiet=as_json) as progress:
+    with (
+        open_engine(scheduler, workers=workers or settings.convert.threads) as engine,
+        open_progress(is_quiet=as_json) as progress,
+    ):
         made = rechunk_store(
             store,
             dest,
@@ -73,6 +84,7 @@ def rechunk(
             overwrite=overwrite,
             settings=settings,
             progress=progress,
+            engine=engine,
         )
     if as_json:
         echo_json(made.to_json())

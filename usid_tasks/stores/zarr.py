@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import threading
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +14,64 @@ import numpy as np
 import zarr
 from blake3 import blake3
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, BloscShuffle, ZstdCodec
 
-from usid_tasks.chunks import MIB, BlockLimits, block_shape, chunk_shape, shard_shape
-from usid_tasks.digests import ArrayDigest, tile_shape
-from usid_tasks.errors import RefusedError, UnreadableDataError, VerificationError
-from usid_tasks.grid import in_order
+from usid_tasks.chunks import MIB
+from usid_tasks.codec_choice import CANDIDATES, Choice, choose_codec
+from usid_tasks.codec_names import AUTO, Objective
+from usid_tasks.codecs import Codec, parse_codec
+from usid_tasks.convert_plan import plan_convert
+from usid_tasks.copying import Item, held_bytes, items_of
+from usid_tasks.digests import array_digest
+from usid_tasks.documents import array_document, group_document, write_document
+from usid_tasks.errors import VerificationError
+from usid_tasks.intents import Intent, parse_intent
+from usid_tasks.journal import Journal
 from usid_tasks.model import JSON
-from usid_tasks.source import indexers_of, partition
-from usid_tasks.tree import ComponentSource, Node, Tree, Variable
+from usid_tasks.plans import ArrayPlan, Plan
+from usid_tasks.shards import Scratch, open_array
+from usid_tasks.staged import Making, StagedArrays
+from usid_tasks.stages import Encoder
+from usid_tasks.tree import Node, Tree, Variable
+from usid_tasks.workers import REPORT, Counted, Engine, Threads
 
-CODECS = ("none", "zstd", "blosc-zstd", "blosc-lz4")
-"""Codecs that every standard install of zarr reads."""
-
-REPORT = "This is a defect of usid-flows or of the disk: keep the source and report it."
+_SAMPLES, _SAMPLED_BYTES = 6, 4 * MIB
+"""Chunks that a codec is tried on, and the arrays that are worth it."""
 
 
 @dataclass(frozen=True)
 class StoreOptions:
-    """How a store is written; sizes in bytes."""
+    """How a store is written; sizes in bytes.
 
+    ``objective`` is what the codec ``auto`` is chosen for. Arrays of ``resume_bytes`` and more
+    are taken up where a killed run left them. Only benchmarks write without verifying and hashing.
+    """
+
+    intent: Intent = field(default_factory=lambda: parse_intent("balanced"))
     chunk_bytes: int = MIB
     shard_bytes: int = 128 * MIB
-    codec: str = "zstd"
-    level: int = 3
-    threads: int = 2
-    limits: BlockLimits = field(default_factory=BlockLimits)
+    codec: str = "blosc-lz4"
+    level: int | None = None
+    objective: Objective = "fast"
+    workers: int = 2
+    memory_bytes: int = 1024 * MIB
+    resume_bytes: int = 64 * MIB
+    is_verified: bool = True
+    is_hashed: bool = True
 
 
 @dataclass(frozen=True)
 class WrittenArray:
-    """What a receipt says of one array: ``main`` is the HDF5 path of its Main dataset, if any."""
+    """What a receipt says of one array: ``main`` is the HDF5 path of its Main dataset, if any.
+
+    ``codec`` tells what was chosen by measurement, if it was.
+    """
 
     digest: str
     shape: tuple[int, ...]
     dtype: str
     main: str | None
     size_bytes: int
+    codec: Mapping[str, JSON] | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """Return the record as JSON."""
@@ -64,59 +83,70 @@ class WrittenArray:
         }
 
 
-def _compressors(options: StoreOptions) -> tuple[Any, ...]:
-    if options.codec == "none":
-        return ()
-    if options.codec == "zstd":
-        return (ZstdCodec(level=options.level),)
-    name: Any = options.codec.removeprefix("blosc-")
-    if options.codec not in CODECS:
-        raise RefusedError(
-            "convert.codec", f"{options.codec!r} is no codec", f"Use one of {', '.join(CODECS)}."
+@dataclass(frozen=True)
+class PlannedStore:
+    """The arrays of a store, and the plan of those that hold numbers."""
+
+    tree: Tree
+    options: StoreOptions
+    items: tuple[Item, ...]
+    plan: Plan
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that pass through the stages."""
+        return sum(
+            math.prod(stage.shape) * stage.itemsize
+            for array in self.plan.arrays
+            for stage in array.stages
         )
-    return (BloscCodec(cname=name, clevel=options.level, shuffle=BloscShuffle.shuffle),)
 
 
 @dataclass(frozen=True)
-class _Target:
-    """One array of the store, open for writing and, apart from that, for reading back."""
+class _AnyCodec:
+    """The codec that is still to be chosen: it takes what the hardest of them does."""
 
-    path: str
-    folder: Path
-    array: zarr.Array
-    digest: ArrayDigest
+    is_compressed: bool = True
 
-    def write(self, block: NDArray, region: tuple[slice, ...]) -> None:
-        """Write a block, decode what is now on disk, and compare every byte."""
-        start = tuple(part.start for part in region)
-        self.digest.add(block, start)
-        self.array[region] = block
-        # a single text comes back as a str
-        as_read = block.dtype if block.dtype.kind == "T" else None
-        again = np.asarray(zarr.open_array(self.folder, mode="r")[region], dtype=as_read)
-        if not _same_bytes(again, block):
-            raise VerificationError(
-                self.folder, f"block at {start} does not read back as it was written", REPORT
-            )
+    def encode_bytes(self, chunk_bytes: int) -> int:
+        return max(codec.encode_bytes(chunk_bytes) for codec in CANDIDATES)
 
 
-def _same_bytes(left: NDArray, right: NDArray) -> bool:
-    if left.dtype != right.dtype or left.shape != right.shape:
-        return False
-    if left.dtype.kind == "T":
-        return bool(np.array_equal(left, right))
-    one, two = (np.ascontiguousarray(block).reshape(-1).view(np.uint8) for block in (left, right))
-    return bool(np.array_equal(one, two))
+def plan_store(tree: Tree, options: StoreOptions | None = None) -> PlannedStore:
+    """Return how a tree will be written.
+
+    Raises
+    ------
+    RefusedError
+        If the memory does not suffice, or the codec is none.
+    """
+    options = options or StoreOptions()
+    encoder: Encoder = _AnyCodec()
+    name = f"{AUTO} for {options.objective}"
+    if options.codec != AUTO:
+        encoder = codec = parse_codec(options.codec, options.level)
+        name = codec.name
+    items = tuple(items_of(tree, encoder=encoder, codec=name))
+    plan = plan_convert(
+        [item.subject for item in items if item.subject is not None],
+        options.intent,
+        memory_bytes=options.memory_bytes,
+        workers=options.workers,
+        chunk_bytes=options.chunk_bytes,
+        shard_bytes=options.shard_bytes,
+        held_bytes=held_bytes(tree),
+    )
+    return PlannedStore(tree, options, items, plan)
 
 
 def shard_files(folder: Path) -> Iterator[Path]:
     """Yield the path of every shard (or unsharded chunk) that an array's folder must hold."""
-    array = zarr.open_array(folder, mode="r")
-    if not array.shape:
+    document = json.loads((folder / "zarr.json").read_text("utf-8"))
+    if not document["shape"]:
         yield folder / "c"
         return
-    edges = array.shards or array.chunks
-    counts = [-(-size // edge) for size, edge in zip(array.shape, edges, strict=True)]
+    edges = document["chunk_grid"]["configuration"]["chunk_shape"]
+    counts = [-(-size // edge) for size, edge in zip(document["shape"], edges, strict=True)]
     for index in np.ndindex(*counts):
         yield folder.joinpath("c", *map(str, index))
 
@@ -129,206 +159,180 @@ def check_shards(folder: Path) -> None:
 
 
 class _Writer:
-    """Writes one tree into one folder."""
+    """Writes one planned store into one folder."""
 
-    def __init__(
-        self, tree: Tree, folder: Path, options: StoreOptions, advance: Callable[[int], None]
-    ) -> None:
-        self.tree = tree
+    def __init__(self, planned: PlannedStore, folder: Path, making: Making) -> None:
+        self.planned = planned
         self.folder = folder
-        self.options = options
-        self.advance = advance
-        self.compressors = _compressors(options)
-        self.written: dict[str, WrittenArray] = {}
-        self._lock = threading.Lock()
+        self.making = making
+        self.counted = Counted()
+        self._documents: dict[str, dict[str, JSON]] = {}
+        self._written: dict[str, WrittenArray] = {}
 
     def write(self) -> dict[str, WrittenArray]:
-        zarr.create_group(self.folder, zarr_format=3, attributes=self.tree.nodes["/"].attrs)
-        with ThreadPoolExecutor(self.options.threads, thread_name_prefix="usid-write") as pool:
-            for path, node in self.tree.nodes.items():
-                if path != "/":
-                    inside = self._folder(path)
-                    zarr.create_group(inside, zarr_format=3, attributes=node.attrs)
-                self._write_node(path, node, pool)
-        _consolidate(self.folder, list(self.tree.nodes), list(self.written))
-        return self.written
+        tree = self.planned.tree
+        for path, node in tree.nodes.items():
+            self._document(path, group_document(node.attrs))
+        arrays = iter(self.planned.plan.arrays)
+        for number, item in enumerate(self.planned.items):
+            if item.reader is None:
+                self._write_text(item)
+            else:
+                self._write_item(number, item, next(arrays))
+        self._consolidate()
+        return self._written
 
     def _folder(self, path: str) -> Path:
-        return self.folder.joinpath(*path.strip("/").split("/"))
+        return self.folder.joinpath(*path.strip("/").split("/")) if path != "/" else self.folder
 
-    def _write_node(self, path: str, node: Node, pool: ThreadPoolExecutor) -> None:
-        components = {
-            name: variable
-            for name, variable in node.variables.items()
-            if isinstance(variable.source, ComponentSource)
-        }
-        for name, variable in node.variables.items():
-            if name not in components:
-                self._write_simple(path, name, node, variable, pool)
-        if components:
-            self._write_main(path, node, components, pool)
+    def _document(self, path: str, document: dict[str, JSON]) -> None:
+        self._documents[path] = document
+        write_document(self._folder(path), document)
 
-    def _create(
+    def _node(self, item: Item) -> Node:
+        return self.planned.tree.nodes[item.node]
+
+    def _write_item(self, number: int, item: Item, array: ArrayPlan) -> None:
+        codec, choice = self._codec(number, item, array)
+        node = self._node(item)
+        for path, variable, part in zip(item.paths, item.variables, item.parts, strict=True):
+            document = array_document(
+                variable.shape,
+                part.dtype,
+                chunk=array.target.chunk + part.inner,
+                shard=array.target.shard + part.inner,
+                codecs=codec.document(part.dtype.itemsize),
+                attributes=_attributes(node, variable),
+                dims=variable.dims,
+            )
+            self._document(path, document)
+        targets = tuple(open_array(self._folder(p), self._documents[p]) for p in item.paths)
+        assert item.reader is not None, "text is written by zarr"
+        arrays = StagedArrays(number, array.stages, array.last, item.reader, targets, item.parts)
+        counted, digests = arrays.make(self._making(item, array))
+        self.counted += counted
+        told = choice.to_json() if choice else None
+        for place, path in enumerate(item.paths):
+            check_shards(self._folder(path))
+            digest = digests[place] if digests else ""
+            self._note(path, item.variables[place], node, digest, told)
+
+    def _making(self, item: Item, array: ArrayPlan) -> Making:
+        """Return how an array is made: small ones without a journal, in this process."""
+        is_large = item.size_bytes >= self.planned.options.resume_bytes or len(array.stages) > 1
+        if is_large and self.making.journal is not None:
+            return self.making
+        return replace(self.making, journal=None, engine=Threads())
+
+    def _codec(self, number: int, item: Item, array: ArrayPlan) -> tuple[Codec, Choice | None]:
+        """Return the codec of an item; one that was chosen is kept for whoever takes this up."""
+        options = self.planned.options
+        if options.codec != AUTO:
+            return codec_of(options, [])
+        journal = self._making(item, array).journal
+        known = journal.note(f"{number}.codec") if journal else None
+        if known is not None:
+            choice = Choice.from_json(known)
+            return choice.codec, choice
+        samples = samples_of(item, array) if item.size_bytes >= _SAMPLED_BYTES else []
+        codec, choice_made = codec_of(options, samples)
+        if journal and choice_made:
+            journal.keep_note(f"{number}.codec", choice_made.to_json())
+        return codec, choice_made
+
+    def _note(
         self,
         path: str,
-        name: str,
-        node: Node,
         variable: Variable,
-        block: Sequence[int],
-        edges: Sequence[int],
-    ) -> _Target:
-        attrs = dict(variable.attrs)
-        coordinates = [
-            other
-            for other, held in node.variables.items()
-            if held.is_coordinate and held.dims != (other,)
-        ]
-        if coordinates and not variable.is_coordinate and attrs.get("usid_role") == "main":
-            attrs["coordinates"] = " ".join(coordinates)
-        shape, dtype = variable.shape, variable.dtype
-        chunks = chunk_shape(
-            shape, block, edges, itemsize=max(dtype.itemsize, 1), target=self.options.chunk_bytes
+        node: Node,
+        digest: str,
+        codec: Mapping[str, JSON] | None,
+    ) -> None:
+        size = math.prod(variable.shape) * variable.dtype.itemsize
+        main = node.main.path if node.main else None
+        self._written[path] = WrittenArray(
+            digest, variable.shape, variable.dtype.str, main, size, codec
         )
-        shards = shard_shape(shape, block, chunks)
-        is_text = dtype.kind == "T"
-        folder = self._folder(path) / name
+
+    def _write_text(self, item: Item) -> None:
+        """Write texts of variable length, as zarr-python does, and read them back."""
+        ((path,), (variable,)) = item.paths, item.variables
+        folder = self._folder(path)
+        values = np.asarray(variable.source)
         array = zarr.create_array(
             folder,
-            shape=shape,
-            dtype="string" if is_text else dtype,
-            chunks=tuple(max(1, size) for size in shape) if is_text else chunks,
-            shards=None if is_text or shards == chunks else shards,
-            compressors=self.compressors or None,
-            fill_value="" if is_text else np.zeros((), dtype)[()],
-            attributes=attrs,
+            shape=variable.shape,
+            dtype="string",
+            chunks=tuple(max(1, size) for size in variable.shape),
+            compressors=None,
+            fill_value="",
+            attributes=_attributes(self._node(item), variable),
             dimension_names=variable.dims,
             zarr_format=3,
             config={"write_empty_chunks": True},
+            overwrite=True,
         )
-        return _Target(f"{path.rstrip('/')}/{name}", folder, array, ArrayDigest(shape, dtype))
+        if values.size:
+            array[...] = values
+        # a single text comes back as a str
+        again = np.asarray(zarr.open_array(folder, mode="r")[...], dtype=values.dtype)
+        if again.shape != values.shape or not np.array_equal(again, values):
+            raise VerificationError(folder, "its texts do not read back as written", REPORT)
+        self._documents[path] = json.loads((folder / "zarr.json").read_text("utf-8"))
+        check_shards(folder)
+        self._note(path, variable, self._node(item), array_digest(values), None)
 
-    def _finish(self, target: _Target, variable: Variable, main: str | None) -> None:
-        check_shards(target.folder)
-        size = math.prod(variable.shape) * variable.dtype.itemsize
-        self.written[target.path] = WrittenArray(
-            target.digest.result(), variable.shape, variable.dtype.str, main, size
+    def _consolidate(self) -> None:
+        """Put the metadata of all members into that of the root, as zarr-python reads it."""
+        members = {
+            path.strip("/"): document
+            for path, document in sorted(self._documents.items())
+            if path != "/"
+        }
+        consolidated = {"kind": "inline", "must_understand": False, "metadata": members}
+        root = {**self._documents["/"], "consolidated_metadata": consolidated}
+        write_document(self.folder, root)
+
+
+def _attributes(node: Node, variable: Variable) -> dict[str, JSON]:
+    """Return an array's attributes; a Main's name the coordinates that are no index of a dim."""
+    coordinates = [
+        other
+        for other, held in node.variables.items()
+        if held.is_coordinate and held.dims != (other,)
+    ]
+    if coordinates and not variable.is_coordinate and variable.attrs.get("usid_role") == "main":
+        return {**variable.attrs, "coordinates": " ".join(coordinates)}
+    return dict(variable.attrs)
+
+
+def codec_of(options: StoreOptions, samples: Sequence[NDArray[Any]]) -> tuple[Codec, Choice | None]:
+    """Return the codec that the options name, or the choice by samples."""
+    if options.codec != AUTO:
+        return parse_codec(options.codec, options.level), None
+    choice = choose_codec(samples, objective=options.objective)
+    return choice.codec, choice
+
+
+def samples_of(item: Item, array: ArrayPlan) -> list[NDArray[Any]]:
+    """Return some chunks of the first array of an item, spread over it."""
+    assert item.reader is not None, "it holds numbers"
+    shape, chunk = array.subject.shape, array.target.chunk
+    counts = [-(-n // edge) for n, edge in zip(shape, chunk, strict=True)]
+    n_chunks = math.prod(counts)
+    scratch = Scratch(item.reader.scratch_bytes)
+    samples = []
+    for place in sorted({n_chunks * k // _SAMPLES for k in range(_SAMPLES)}):
+        index = np.unravel_index(place, counts)
+        region = tuple(
+            slice(int(at) * edge, min((int(at) + 1) * edge, n))
+            for at, edge, n in zip(index, chunk, shape, strict=True)
         )
-
-    def _write_simple(
-        self, path: str, name: str, node: Node, variable: Variable, pool: ThreadPoolExecutor
-    ) -> None:
-        """Write an array in memory, or a dataset that is copied as it is stored."""
-        edges = tile_shape(variable.shape)
-        block = block_shape(
-            in_order(variable.shape),
-            in_order(()),
-            itemsize=max(variable.dtype.itemsize, 1),
-            storage_chunks=None,
-            limits=self._limits(),
-            edges=edges,
-        )
-        target = self._create(path, name, node, variable, block, edges)
-        source = variable.source
-
-        def copy(region: tuple[slice, ...]) -> None:
-            if isinstance(source, np.ndarray):
-                cells = np.asarray(source[region], dtype=source.dtype)
-            else:
-                assert not isinstance(source, ComponentSource), "Main datasets are written whole"
-                with _reading(source.path, source.dataset):
-                    cells = source.read(region)
-            target.write(cells, region)
-            self.advance(cells.nbytes)
-
-        if math.prod(variable.shape):
-            list(pool.map(copy, partition(variable.shape, block)))
-        main = node.main.path if node.main else None
-        self._finish(target, variable, main)
-
-    def _limits(self) -> BlockLimits:
-        most = min(self.options.limits.most, self.options.shard_bytes)
-        least = min(self.options.limits.least, most)
-        return BlockLimits(least, most, min(self.options.limits.target, most))
-
-    def _write_main(
-        self,
-        path: str,
-        node: Node,
-        components: Mapping[str, Variable],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        """Write all components of a Main dataset, each block read once for all of them."""
-        assert node.main is not None, "components belong to a Main dataset"
-        sources = [v.source for v in components.values() if isinstance(v.source, ComponentSource)]
-        main = sources[0].main
-        n_dims = len(main.shape)
-        all_edges = [tile_shape(source.shape)[:n_dims] for source in sources]
-        edges = tuple(max(each) for each in zip(*all_edges, strict=True))
-        itemsize = sum(
-            source.dtype.itemsize * math.prod(source.component.subshape) for source in sources
-        )
-        block = block_shape(
-            main.position,
-            main.spectroscopic,
-            itemsize=itemsize,
-            storage_chunks=node.main.candidate.dataset.storage.chunks,
-            limits=self._limits(),
-            edges=edges,
-        )
-        targets = [
-            self._create(
-                path, name, node, variable, block + source.component.subshape,
-                tile_shape(source.shape),
-            )
-            for (name, variable), source in zip(components.items(), sources, strict=True)
-        ]  # fmt: skip
-        parts = [source.component for source in sources]
-
-        def copy(region: tuple[slice, ...]) -> None:
-            with _reading(main.path, main.dataset):
-                cells = main.read(indexers_of(region, main.shape), parts)
-            for target, part, values in zip(targets, parts, cells, strict=True):
-                inner = tuple(slice(0, size) for size in part.subshape)
-                target.write(values, region + inner)
-                self.advance(values.nbytes)
-
-        if math.prod(main.shape):
-            list(pool.map(copy, partition(main.shape, block)))
-        for target, variable in zip(targets, components.values(), strict=True):
-            self._finish(target, variable, node.main.path)
-
-
-@contextmanager
-def _reading(path: str, dataset: str) -> Iterator[None]:
-    """Tell a failure to read the source from one to write the store."""
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UnreadableDataError(
-            f"{path}:{dataset}",
-            f"HDF5 cannot read its values: {error}",
-            "restore the file from its source, or install the filter that the message names",
-            dataset,
-        ) from error
-
-
-def _consolidate(folder: Path, groups: Sequence[str], arrays: Sequence[str]) -> None:
-    """Put the metadata of all members into that of the root, as zarr-python reads it.
-
-    Not with :func:`zarr.consolidate_metadata`, which warns on every call and would have to be
-    silenced for the whole process.
-    """
-    root = folder / "zarr.json"
-    metadata = {}
-    for path in sorted({path.strip("/") for path in (*groups, *arrays)} - {""}):
-        metadata[path] = json.loads((folder / path / "zarr.json").read_text("utf-8"))
-    document = json.loads(root.read_text("utf-8"))
-    document["consolidated_metadata"] = {
-        "kind": "inline",
-        "must_understand": False,
-        "metadata": metadata,
-    }
-    root.write_text(json.dumps(document, indent=2), "utf-8")
+        extent = tuple(part.stop - part.start for part in region)
+        blocks = [np.empty(extent + part.inner, part.dtype) for part in item.parts]
+        item.reader.read(region, blocks, scratch)
+        samples.append(blocks[0])
+    return samples
 
 
 def metadata_digest(folder: Path) -> str:
@@ -342,33 +346,63 @@ def metadata_digest(folder: Path) -> str:
 
 
 def write_store(
-    tree: Tree,
+    planned: PlannedStore,
     folder: Path,
     *,
-    options: StoreOptions | None = None,
+    journal: Path | None = None,
+    engine: Engine | None = None,
+    check: Callable[[], None] = lambda: None,
     advance: Callable[[int], None] = lambda _: None,
-) -> dict[str, WrittenArray]:
-    """Write a tree as a Zarr 3 store and return what was written, by path in the store.
+) -> tuple[dict[str, WrittenArray], Counted]:
+    """Write a planned tree as a Zarr 3 store.
 
     Parameters
     ----------
-    tree
-        From :func:`usid_tasks.tree.open_tree`.
+    planned
+        From :func:`plan_store`.
     folder
-        Must not exist; its parent must. Nothing else may read it yet: it is published by
-        renaming it.
-    options
-        Chunks, shards, codec, threads.
+        Not there, or what a killed run of the same plan left. Nothing else may read it yet: it
+        is published by renaming it.
+    journal
+        The folder in which it is noted what is done; by default one that is made beside
+        ``folder`` and removed.
+    engine
+        What does the tasks; threads by default.
+    check
+        Called before every task; raises where the work has to end.
     advance
         Called from several threads with the number of bytes of each block written.
+
+    Returns
+    -------
+    tuple
+        What was written, by path in the store, and what this run did of the plan.
 
     Raises
     ------
     UnreadableDataError
-        If HDF5 cannot read values of the source.
+        If values of the source cannot be read.
     VerificationError
         If a block does not read back as it was read from the source.
-    OSError
+    UsidError
         If the disk cannot hold the store.
     """
-    return _Writer(tree, folder, options or StoreOptions(), advance).write()
+    options = planned.options
+    place = journal or folder.with_name(f"{folder.name}.journal")
+    making = Making(
+        Journal(place),
+        engine or Threads(),
+        options.workers,
+        is_verified=options.is_verified,
+        is_hashed=options.is_hashed,
+        check=check,
+        advance=advance,
+    )
+    assert making.journal is not None, "it was just made"
+    making.journal.forget_other_boots()
+    writer = _Writer(planned, folder, making)
+    try:
+        return writer.write(), writer.counted
+    finally:
+        if journal is None:
+            shutil.rmtree(place)
