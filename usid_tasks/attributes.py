@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5r, h5t
 
-from usid_tasks.hdf5_types import StoredType, describe, stored_type
+from usid_tasks.hdf5_types import StoredType, describe, mended_runs, stored_type
 from usid_tasks.model import JSON
 from usid_tasks.records import Attributes, Texts
 
@@ -109,12 +109,12 @@ class _Encoder:
 
     def __init__(self, file: h5py.File) -> None:
         self.file = file
-        self.encodings: set[str] = set()
+        self.encodings: list[str] = []
 
     def encode(self, value: Any) -> JSON:
         if isinstance(value, (str, bytes)):
             text, encoding = decode_text(value)
-            self.encodings.add(encoding)
+            self.encodings.append(encoding)
             return text
         if isinstance(value, Target):
             return value.path
@@ -176,6 +176,13 @@ def encode_value(value: Any, file: h5py.File) -> JSON:
     return _Encoder(file).encode(value)
 
 
+def encode_values(value: Any, file: h5py.File) -> tuple[JSON, str]:
+    """Return any value as JSON, and the encoding of its text: empty, ascii, utf-8, ..., mixed."""
+    encoder = _Encoder(file)
+    told = encoder.encode(value)
+    return told, _one_encoding(set(encoder.encodings)) if encoder.encodings else ""
+
+
 class AttributeReader:
     """Reads the attributes of the objects of one open file, each attribute once.
 
@@ -212,20 +219,24 @@ class AttributeReader:
             name = raw_name.decode("utf-8", "surrogateescape")
             kind = attribute.get_type()
             try:
+                name.encode()  # no store has a name for other bytes
                 stored, shape = stored_type(kind), attribute.shape
                 held = self._held(attribute, stored, shape)
                 if name in keep:
                     kept[name] = held
-                value, encoding = self._encoded(held)
+                encoder = _Encoder(self._file)
+                value = encoder.encode(held)
             except (OSError, TypeError, ValueError, RuntimeError, KeyError) as error:
                 unreadable[name] = str(error)
-                records[name] = {"type": describe(kind), "unreadable": str(error)}
+                records[name] = {
+                    "type": describe(kind), "unreadable": str(error), **_raw(attribute, kind)
+                }  # fmt: skip
                 continue
-            record = {"type": describe(kind), "shape": None if shape is None else list(shape)}
-            if encoding:
-                record["encoding"] = encoding
+            record = {"type": stored.describe(), "shape": None if shape is None else list(shape)}
+            record.update(_encoding(encoder.encodings))
             if value is None and isinstance(kind, h5t.TypeReferenceID):
-                record["state"] = "null or dangling"
+                is_null = held.state == "null" if isinstance(held, Target) else not held
+                record["state"] = "null" if is_null else "dangling"
             records[name] = record
             if is_out_of_reach(name, value):
                 values[name] = value
@@ -238,10 +249,10 @@ class AttributeReader:
     ) -> Any:
         """Return the value of an attribute: an array, or a scalar where it has no dimension."""
         dtype = stored.dtype
-        if shape is None and dtype is not None:
-            return h5py.Empty(dtype)
-        if dtype is None or stored.memory is None:
+        if dtype is None or (stored.memory is None and shape is not None):
             raise TypeError(stored.problem)
+        if shape is None:
+            return h5py.Empty(dtype)
         if h5t.check_ref_dtype(dtype) is h5r.Reference:
             return self._references(attribute, stored, shape)
         if dtype.subdtype is not None:
@@ -249,7 +260,7 @@ class AttributeReader:
             shape += inner
         held = np.zeros(shape, dtype)
         attribute.read(held, mtype=stored.memory)
-        return held if held.ndim else held[()]
+        return mended_runs(held if held.ndim else held[()], dtype)
 
     def _references(self, attribute: h5a.AttrID, stored: StoredType, shape: tuple[int, ...]) -> Any:
         addresses = np.zeros(shape, np.uint64)
@@ -267,11 +278,24 @@ class AttributeReader:
         held.reshape(-1)[:] = targets
         return held if held.ndim else held[()]
 
-    def _encoded(self, held: Any) -> tuple[JSON, str]:
-        """Return a value as JSON, and the encoding of its text, empty where it has none."""
-        encoder = _Encoder(self._file)
-        value = encoder.encode(held)
-        return value, _one_encoding(encoder.encodings) if encoder.encodings else ""
+
+def _encoding(encodings: Sequence[str]) -> dict[str, JSON]:
+    """Return the encoding of texts as it is recorded; where they differ, that of each."""
+    if not encodings:
+        return {}
+    one = _one_encoding(set(encodings))
+    return {"encoding": one, **({"encodings": list(encodings)} if one == "mixed" else {})}
+
+
+def _raw(attribute: h5a.AttrID, kind: h5t.TypeID) -> dict[str, JSON]:
+    """Return shape and bytes of values that could not be read; nothing where they lie elsewhere."""
+    dtype = stored_type(kind).dtype
+    is_number = isinstance(kind, (h5t.TypeIntegerID, h5t.TypeFloatID, h5t.TypeTimeID))
+    if attribute.shape is None or (dtype.hasobject if dtype is not None else not is_number):
+        return {}
+    cells = np.zeros(attribute.shape, f"V{kind.get_size()}")
+    attribute.read(cells, mtype=kind)
+    return {"shape": list(attribute.shape), "raw": cells.tobytes().hex()}
 
 
 def _one_encoding(encodings: set[str]) -> str:

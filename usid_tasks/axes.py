@@ -14,8 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-UNIFORM_TOLERANCE = 0.01
-"""Largest deviation from a straight line that still counts as uniform, in steps."""
+from usid_tasks.thresholds import UNIFORM_TOLERANCE
 
 
 class AxisKind(StrEnum):
@@ -108,6 +107,32 @@ def _first_in_group(
     table[measured] = values[first[measured]]
     agree = bool(np.all(same_values(table[group], values)))
     return table.reshape(shape), measured.reshape(shape), agree
+
+
+def along_own(cells: NDArray, own: int, *, backwards: Sequence[int] = ()) -> NDArray | None:
+    """Return the one value at each place along a dimension, None where they change along others.
+
+    The answer of :func:`depends_on` for values that fill a grid and are named after the dimension
+    that they depend on, without looking at each row's ranks.
+
+    Parameters
+    ----------
+    cells
+        The values in the order of the grid, one axis for each dimension.
+    own
+        The dimension.
+    backwards
+        Dimensions that were acquired from the last index to the first: of values that are equal,
+        the first that was acquired counts (0 and -0, which NaN).
+    """
+    firsts = tuple(
+        slice(None) if dim == own else slice(-1, None) if dim in backwards else slice(1)
+        for dim in range(cells.ndim)
+    )
+    first = cells[firsts]
+    if not (np.all(cells == first) or np.all(same_values(cells, first))):
+        return None
+    return np.array(first).reshape(-1)
 
 
 def depends_on(

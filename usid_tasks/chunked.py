@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from usid_tasks.extents import Extent, Plain, read_extents, read_right
 from usid_tasks.filters import Filter, decode
+from usid_tasks.loops import Stretches
 from usid_tasks.outputs import Outputs, Placed, buffer
 from usid_tasks.reading_cost import ReadCount
-from usid_tasks.regions import Side, Stretches
+from usid_tasks.regions import Side
 
 SPAN_BYTES = 4 * 2**20
 """Encoded chunks that lie one behind the other are read together, up to this size."""
@@ -216,7 +217,8 @@ class ChunkIndex:
             extent = (address + top * pitch, top * pitch, (bottom - top) * pitch)
             read_extents(fd, self.path, [extent], data)
             outputs.put(data, self.dtype, *self._placed(batch, number, outputs))
-        read_right(fd, self.path, pending, outputs, self.dtype)
+        if pending:
+            read_right(fd, self.path, pending, outputs, self.dtype)
 
     def _single_runs(self, batch: Batch, first: int, outputs: Outputs) -> Iterator[Extent] | None:
         """Return the runs to read where they are one of each chunk, None where they are more."""

@@ -40,7 +40,9 @@ ARRAY_ALGORITHM = "blake3-tiles"
 PIECE_BYTES = 4 * 2**20
 TILE_CELLS = 2**14
 
-_DIGEST_BYTES = 32
+DIGEST_BYTES = 32
+"""Bytes of the digest of a tile."""
+
 # cells are brought into tile order in slabs that stay in the processor's cache
 _SLAB_BYTES = 2**20
 _CHANGED = "It is taken again once it has settled; wait until its writer is done."
@@ -147,7 +149,7 @@ def tile_digests(block: NDArray[Any], tile: Sequence[int]) -> NDArray[np.uint8]:
     no :class:`ArrayDigest`, so that a worker process can send digests instead of cells.
     """
     counts = tuple(-(-n // edge) for n, edge in zip(block.shape, tile, strict=True))
-    digests = np.empty((*counts, _DIGEST_BYTES), np.uint8)
+    digests = np.empty((*counts, DIGEST_BYTES), np.uint8)
     # per dimension the whole tiles, then the one cut short: each region is a regular grid
     parts = []
     for n, edge in zip(block.shape, tile, strict=True):
@@ -187,7 +189,7 @@ def _grid_digests(cells: NDArray[Any], grid: list[int], edges: list[int]) -> NDA
             size = tile_cells * cells.itemsize
             starts = range(0, n_tiles * size, size)
             leaves.extend([blake3(data[start : start + size]).digest() for start in starts])
-    return np.frombuffer(b"".join(leaves), np.uint8).reshape(*grid, _DIGEST_BYTES)
+    return np.frombuffer(b"".join(leaves), np.uint8).reshape(*grid, DIGEST_BYTES)
 
 
 def _slabs(tiles: NDArray[Any], n_dims: int, n_tiles: int) -> Iterator[NDArray[Any]]:
@@ -251,7 +253,7 @@ class ArrayDigest:
         self.tile = tile_shape(self.shape)
         self._name = _dtype_name(self.dtype)
         counts = tuple(-(-n // edge) for n, edge in zip(self.shape, self.tile, strict=True))
-        self._digests = np.zeros((*counts, _DIGEST_BYTES), np.uint8)
+        self._digests = np.zeros((*counts, DIGEST_BYTES), np.uint8)
         self._is_in = np.zeros(counts, np.bool_)
         self._n_twice = 0
         self._lock = threading.Lock()

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from usid_tasks.chunked import NEVER_WRITTEN, ChunkIndex
 from usid_tasks.extents import Plain, read_extents, read_right
 from usid_tasks.filters import Filter
+from usid_tasks.loops import Window
 from usid_tasks.outputs import WINDOW_BYTES, Outputs
 from usid_tasks.reading_cost import ReadCount, Stored
-from usid_tasks.regions import Side, Window
+from usid_tasks.regions import Side
 from usid_tasks.storage import why_not
 from usid_tasks.usid import open_hdf5, open_object
 

@@ -6,12 +6,14 @@ through a scheduler. Several make a batch, which keeps the number of Dask tasks 
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from usid_tasks.errors import RefusedError, UsidError
-from usid_tasks.workers import Counted, Engine, Finished, Threads, Work, Worker
+from usid_tasks.workers import Counted, Engine, Finished, Threads, Work
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -78,11 +80,16 @@ class DaskEngine:
 
 def do_batch(work: Work, numbers: Sequence[int]) -> Counted:
     """Do tasks one after the other in this process, and make durable what they wrote."""
-    worker = Worker(work)
-    counted = sum((worker.do(number) for number in numbers), Counted())
-    if work.is_flushed:
-        work.flush(numbers)
-    return counted
+    total = Counted()
+    lock = threading.Lock()
+
+    def finished(_: Sequence[int], counted: Counted) -> None:
+        nonlocal total
+        with lock:
+            total += counted
+
+    Threads().run(work, numbers, workers=1, finished=finished, check=lambda: None)
+    return total
 
 
 @contextmanager
@@ -119,6 +126,7 @@ def open_engine(where: str, *, workers: int) -> Iterator[Engine]:
 
     del distributed
     with dask.config.set(_CONFIG), _client(where, workers) as client:
+        client.run(importlib.import_module, "usid_tasks.copying")
         yield DaskEngine(client)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from usid_tasks.loops import Window
 from usid_tasks.outputs import WINDOW_BYTES, Outputs
 from usid_tasks.reading_cost import Stored
-from usid_tasks.regions import Side, Window
+from usid_tasks.regions import Side
 
 LONG_BYTES = 2**14
 """Shorter runs are read together and copied: that takes less time than to list them."""

@@ -15,10 +15,12 @@ from enum import StrEnum
 
 import h5py
 import numpy as np
+from h5py import h5d, h5s, h5t
 from numpy.typing import NDArray
 
-from usid_tasks.attributes import decode_text, encode_value
+from usid_tasks.attributes import decode_text, encode_values
 from usid_tasks.errors import UnreadableDataError
+from usid_tasks.hdf5_types import mended_runs
 from usid_tasks.mains import native
 from usid_tasks.records import Dataset
 from usid_tasks.source import open_for_blocks
@@ -76,11 +78,26 @@ class ExtraSource:
             held = open_object(file, self.dataset)
             if self.encoding is Encoding.NUMBERS:
                 return np.asarray(held[tuple(region)], dtype=self.dtype)
-            raw = held[tuple(region)[: held.ndim]]
-        raw = np.ascontiguousarray(raw)
-        itemsize = raw.dtype.itemsize
-        as_bytes = np.frombuffer(raw.tobytes(), dtype=np.uint8).reshape(*raw.shape, itemsize)
-        return np.ascontiguousarray(as_bytes[..., region[-1]])
+            whole = zip(region, self.shape, strict=True)
+            bounded = [slice(*part.indices(size)) for part, size in whole]
+            elements = _raw_elements(held.id, bounded[:-1], self.shape[-1])
+        return np.ascontiguousarray(elements[..., region[-1]])
+
+
+def _raw_elements(
+    held: h5d.DatasetID, region: Sequence[slice], size_bytes: int
+) -> NDArray[np.uint8]:
+    """Return the bytes of elements as the file has them, or, of another size, as NumPy does."""
+    kind, space = held.get_type(), held.get_space()
+    extent = tuple(part.stop - part.start for part in region)
+    elements = np.zeros(extent, f"V{size_bytes}")
+    if elements.size:
+        if extent:
+            space.select_hyperslab(tuple(part.start for part in region), extent)
+        memory = h5s.create_simple(extent) if extent else h5s.create(h5s.SCALAR)
+        is_as_stored = kind.get_size() == size_bytes
+        held.read(memory, space, elements, kind if is_as_stored else h5t.py_create(kind.dtype))
+    return np.frombuffer(elements.tobytes(), np.uint8).reshape((*extent, size_bytes))
 
 
 def read_extra(
@@ -123,7 +140,12 @@ def read_extra(
             return encoding, texts.reshape(shape)
         values = [{"text": text, "encoding": code} for text, code in decoded]
         return Encoding.JSON, _json_bytes({"shape": list(shape), "values": values})
-    return Encoding.JSON, _json_bytes(encode_value(raw, file))
+    if dataset.dtype is not None:
+        raw = mended_runs(raw, dataset.dtype)
+    value, encoding_of_text = encode_values(raw, file)
+    if encoding_of_text in ("latin-1", "mixed"):
+        value = {"encoding": encoding_of_text, "values": value}
+    return Encoding.JSON, _json_bytes(value)
 
 
 def _json_bytes(value: object) -> NDArray:

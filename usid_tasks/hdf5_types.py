@@ -5,9 +5,12 @@ A file has few types and many objects: each type is worked out once, told by its
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import Any
 
+import h5py
 import numpy as np
 from h5py import h5t
 
@@ -23,18 +26,24 @@ _TYPES = 512
 class StoredType:
     """An HDF5 type: its description, and how NumPy holds its values.
 
-    ``dtype`` is None where h5py knows none; ``memory`` is the HDF5 type of ``dtype``, None where
-    it has none, for the reason ``problem``.
+    ``description`` is shared by all objects of the type. ``dtype`` is None where h5py knows none;
+    ``memory`` is the HDF5 type of ``dtype``, None where it has none, for the reason ``problem``.
+    ``is_shared`` is True where the bytes in the file are those of NumPy.
     """
 
     description: JSON
     dtype: np.dtype | None
     memory: h5t.TypeID | None
     problem: str = ""
+    is_shared: bool = False
+
+    def describe(self) -> JSON:
+        """Return a description of one's own, to keep or to change (see :func:`describe`)."""
+        return _copied(self.description)
 
 
 def stored_type(kind: h5t.TypeID) -> StoredType:
-    """Return what an HDF5 type is; ``description`` is shared, see :func:`describe` for a copy."""
+    """Return what an HDF5 type is."""
     return _stored_type(kind.encode())
 
 
@@ -47,7 +56,16 @@ def _stored_type(encoded: bytes) -> StoredType:
         memory = h5t.py_create(dtype)
     except (TypeError, ValueError, NotImplementedError) as error:
         return StoredType(_describe(kind), dtype, None, str(error))
-    return StoredType(_describe(kind), dtype, memory)
+    return StoredType(_describe(kind), dtype, memory, is_shared=_is_shared(kind, dtype))
+
+
+def _is_shared(kind: h5t.TypeID, dtype: np.dtype) -> bool:
+    if dtype.hasobject:
+        return False
+    try:
+        return bool(h5t.py_create(dtype, logical=True).equal(kind))
+    except (TypeError, ValueError, NotImplementedError):
+        return False
 
 
 def describe(kind: h5t.TypeID) -> JSON:
@@ -55,14 +73,19 @@ def describe(kind: h5t.TypeID) -> JSON:
 
     Objects have a ``class``: string (with ``size`` or ``variable``, ``charset``, ``padding``),
     reference (``to`` object or region), compound (``fields`` with name, offset, type), enum,
-    array, variable-length, opaque, bitfield, time, or a float of unusual layout.
+    array, variable-length, opaque, bitfield, time, or a float of unusual layout; what these
+    words do not tell in full has HDF5's own encoding too (``encoded``, hexadecimal).
     """
-    return _copied(stored_type(kind).description)
+    return stored_type(kind).describe()
 
 
 def _copied(told: JSON) -> JSON:
     if isinstance(told, dict):
-        return {name: _copied(value) for name, value in told.items()}
+        copy = dict(told)
+        for name, value in told.items():
+            if isinstance(value, (dict, list)):
+                copy[name] = _copied(value)
+        return copy
     if isinstance(told, list):
         return [_copied(value) for value in told]
     return told
@@ -87,14 +110,14 @@ def _describe(kind: h5t.TypeID) -> JSON:
     if isinstance(kind, h5t.TypeEnumID):
         names = [kind.get_member_name(i) for i in range(kind.get_nmembers())]
         members = {
-            name.decode("utf-8", "replace"): int(kind.get_member_value(i))
+            name.decode("utf-8", "surrogateescape"): int(kind.get_member_value(i))
             for i, name in enumerate(names)
         }
         return {"class": "enum", "base": _describe(kind.get_super()), "members": members}
     if isinstance(kind, h5t.TypeCompoundID):
         fields = [
             {
-                "name": kind.get_member_name(i).decode("utf-8", "replace"),
+                "name": kind.get_member_name(i).decode("utf-8", "surrogateescape"),
                 "offset": int(kind.get_member_offset(i)),
                 "type": _describe(kind.get_member_type(i)),
             }
@@ -113,7 +136,7 @@ def _describe(kind: h5t.TypeID) -> JSON:
         return {
             "class": "opaque",
             "size": kind.get_size(),
-            "tag": kind.get_tag().decode("utf-8", "replace"),
+            "tag": kind.get_tag().decode("utf-8", "surrogateescape"),
         }
     if isinstance(kind, (h5t.TypeIntegerID, h5t.TypeFloatID)):
         try:
@@ -127,10 +150,39 @@ def _describe(kind: h5t.TypeID) -> JSON:
             "size": kind.get_size(),
             "order": "little" if kind.get_order() == h5t.ORDER_LE else "big",
             "precision": kind.get_precision(),
+            "encoded": kind.encode().hex(),
         }
-    return {"class": type(kind).__name__, "size": kind.get_size()}
+    return {
+        "class": type(kind).__name__, "size": kind.get_size(), "encoded": kind.encode().hex()
+    }  # fmt: skip
 
 
-def readable_dtype(kind: h5t.TypeID) -> np.dtype | None:
-    """Return the NumPy dtype in which h5py reads ``kind``, None where it cannot."""
-    return stored_type(kind).dtype
+def mended_runs(values: Any, dtype: np.dtype[Any]) -> Any:
+    """Return what h5py read, with the bytes of runs of variable length in their right order.
+
+    h5py (3.16) takes the bytes of a foreign order in such a run for those of this machine.
+    """
+    if not dtype.hasobject or not _takes_runs_as_they_lie():
+        return values
+    base = h5t.check_vlen_dtype(dtype)
+    if isinstance(base, np.dtype):
+        if not isinstance(values, np.ndarray) or values.dtype != object:
+            return values if base.hasobject else np.asarray(values).view(base)
+        mended = np.empty(values.shape, dtype)
+        mended.reshape(-1)[:] = [mended_runs(run, dtype) for run in values.ravel()]
+        return mended
+    if dtype.names is not None:
+        mended = np.array(values, dtype)
+        for name in dtype.names:
+            mended[name] = mended_runs(values[name], dtype[name])
+        return mended if isinstance(values, np.ndarray) else mended[()]
+    return values
+
+
+@cache
+def _takes_runs_as_they_lie() -> bool:
+    kind = np.dtype("<i4" if sys.byteorder == "big" else ">i4")
+    with h5py.File("runs", "w", driver="core", backing_store=False) as file:
+        run = file.create_dataset("run", (), dtype=h5py.vlen_dtype(kind))
+        run[()] = np.array([1], kind)
+        return int(run[()][0]) != 1

@@ -17,10 +17,11 @@ from usid_tasks.inspect_text import render
 from usid_tasks.mains import Column, Main, Side
 from usid_tasks.model import JSON, Finding, Severity
 from usid_tasks.records import Attributes, Dataset, FileRecord
+from usid_tasks.rosetta.contents import list_datasets_in_file, read_metadata_from_file
 from usid_tasks.usid import UsidFile, read_usid
 from usid_tasks.validate import Thresholds, findings_of
 
-__all__ = ["inspect_file", "render"]
+__all__ = ["inspect_file", "list_datasets_in_file", "read_metadata_from_file", "render"]
 
 Entry = dict[str, JSON]
 

@@ -22,14 +22,13 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from usid_tasks import durable
-from usid_tasks.digests import ARRAY_ALGORITHM, tile_shape
+from usid_tasks.digests import ARRAY_ALGORITHM, DIGEST_BYTES, tile_shape
 from usid_tasks.errors import VerificationError
 from usid_tasks.model import JSON
 
 JOURNAL = "journal"
 """Name of the folder, beside the staged store."""
 
-_DIGEST_BYTES = 32
 _PIECE_BYTES = 2**20
 
 
@@ -108,7 +107,7 @@ class TileFile:
         self.dtype = dtype
         self.tile = tile_shape(shape)
         self.counts = tuple(-(-n // edge) for n, edge in zip(self.shape, self.tile, strict=True))
-        size = math.prod(self.counts) * _DIGEST_BYTES
+        size = math.prod(self.counts) * DIGEST_BYTES
         with durable.writing(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             self.is_new = os.fstat(self._fd).st_size != size
@@ -143,14 +142,14 @@ class TileFile:
         """Keep what :func:`usid_tasks.digests.tile_digests` gave for the block at a cell."""
         first = [at // edge for at, edge in zip(offset, self.tile, strict=True)]
         *slow, last = digests.shape[:-1] or (1,)
-        rows = np.ascontiguousarray(digests).reshape(-1, last * _DIGEST_BYTES)
+        rows = np.ascontiguousarray(digests).reshape(-1, last * DIGEST_BYTES)
         with durable.writing(self.path):
             for row, index in zip(rows, np.ndindex(*slow), strict=True):
                 at = 0
                 steps = zip((*index, 0), first, self.counts, strict=True) if self.counts else ()
                 for step, start, count in steps:
                     at = at * count + start + step
-                os.pwrite(self._fd, row.data, at * _DIGEST_BYTES)
+                os.pwrite(self._fd, row.data, at * DIGEST_BYTES)
 
     def flush(self) -> None:
         """Make what was added durable."""
@@ -171,7 +170,7 @@ class TileFile:
         at, end = 0, os.fstat(self._fd).st_size
         while at < end:
             piece = os.pread(self._fd, _PIECE_BYTES, at)
-            tiles = np.frombuffer(piece, np.uint8).reshape(-1, _DIGEST_BYTES)
+            tiles = np.frombuffer(piece, np.uint8).reshape(-1, DIGEST_BYTES)
             if not piece or not tiles.any(axis=1).all():
                 raise VerificationError(
                     self.path, "the digest of a tile is missing", "Run the same command again."

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from usid_tasks.axes import UNIFORM_TOLERANCE, AxisKind, Dependence, classify, depends_on
+from usid_tasks.axes import AxisKind, Dependence, along_own, classify, depends_on
 from usid_tasks.grid import Grid, GridKind, arrange
 from usid_tasks.model import SideName
 from usid_tasks.records import Candidate
+from usid_tasks.thresholds import UNIFORM_TOLERANCE
 
 
 def padding_value(dtype: np.dtype) -> object:
@@ -134,6 +135,26 @@ def components_of(dtype: np.dtype) -> tuple[Component, ...]:
     return tuple(walk(dtype, (), ()))
 
 
+def _dependence(side: Grid, values: NDArray, order: Sequence[int], own: int) -> Dependence:
+    """Return on which dimensions of a grid a column of Values depends, ``order`` slow to fast."""
+    placement = side.placement
+    sizes = [side.sizes[column] for column in order]
+    if placement.n_rows == 0:
+        return Dependence((own,), values[:0], np.ones(0, bool))
+    if placement.rows is None:
+        strides = iter(placement.strides)
+        steps = [next(strides) if size > 1 else 0 for size in sizes]
+        width = values.itemsize
+        cells: NDArray = np.ndarray(
+            sizes, values.dtype, values, placement.start * width, [step * width for step in steps]
+        )
+        backwards = [dim for dim, step in enumerate(steps) if step < 0]
+        table = along_own(cells, own, backwards=backwards)
+        if table is not None:
+            return Dependence((own,), table, np.ones(len(table), bool))
+    return depends_on(values, side.ranks[:, order], sizes, own)
+
+
 def _column(
     side: Grid, column: int, label: str, units: str, values: NDArray, tolerance: float
 ) -> Column:
@@ -147,11 +168,7 @@ def _column(
         return Column(column, label, units, size, values, (None,), kind, indices, stored)
     order = list(side.columns)
     own = order.index(column)
-    if side.placement.n_rows == 0:
-        found = Dependence((own,), values[:0], np.ones(0, bool))
-    else:
-        sizes = [side.sizes[other] for other in order]
-        found = depends_on(values, side.ranks[:, order], sizes, own)
+    found = _dependence(side, values, order, own)
     along = tuple(order[dim] for dim in found.dims)
     table = found.values.copy()
     table[~found.measured] = padding_value(values.dtype)
@@ -169,6 +186,11 @@ def _column(
     return Column(column, label, units, size, table, along, kind, indices, stored, keeps_index=True)
 
 
+def grid_of(name: SideName, indices: NDArray) -> Grid:
+    """Return the order of one side from its Indices, ``(n_points, n_dims)``."""
+    return arrange(indices, may_pad=name == "position")
+
+
 def build_side(
     name: SideName,
     indices: NDArray,
@@ -178,9 +200,13 @@ def build_side(
     *,
     paths: tuple[str, str],
     tolerance: float = UNIFORM_TOLERANCE,
+    grid: Grid | None = None,
 ) -> Side:
-    """Return one side from its two tables, each ``(n_points, n_dims)`` with points as rows."""
-    grid = arrange(indices, may_pad=name == "position")
+    """Return one side from its two tables, each ``(n_points, n_dims)`` with points as rows.
+
+    ``grid`` is what :func:`grid_of` returns for the Indices, where it is known already.
+    """
+    grid = grid or grid_of(name, indices)
     columns = tuple(
         _column(grid, column, label, unit, values[:, column], tolerance)
         for column, (label, unit) in enumerate(zip(labels, units, strict=True))

@@ -19,9 +19,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 MAX_BYTES = 200
+
+_REMEMBERED = 4096
+"""How many names are remembered: files of one instrument have few."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f/\\:*?\"<>|\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
 _SPACE = re.compile(r"\s")
@@ -33,6 +37,7 @@ def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def encode(name: str, *, keep_spaces: bool = True) -> str:
     """Return ``name`` with all that cannot be held percent-encoded."""
     if name in ("", "%"):
@@ -65,6 +70,7 @@ def decode(safe: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def fold(name: str) -> str:
     """Return what two names share when a case-insensitive file share takes them for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from usid_tasks.listed import Listed
+from usid_tasks.loops import Window
 from usid_tasks.mains import Component, padding_value
 from usid_tasks.reading_cost import ReadCount, Stored
-from usid_tasks.regions import Listed, Side, Window
+from usid_tasks.regions import Side
 
 WINDOW_BYTES = 2**20
 """Cells that are copied are read this many bytes at a time: they stay in the cache."""

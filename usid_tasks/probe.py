@@ -16,8 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,14 @@ TIMEOUT_S = 120.0
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 """How a program dies of bad data; any other end is somebody's doing, or the machine's."""
 
+_AHEAD = 1
+"""How many files a child is told of before it has looked at the one in hand."""
+
 _REMEDY = "restore it from its source, or remove it"
 
 
 class _Child:
-    """One process that parses the files it is told of."""
+    """One process that looks at the files it is told of, one after the other."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -43,27 +49,27 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        self._heard = b""
 
-    def ask(self, question: Mapping[str, JSON], timeout_s: float) -> dict[str, Any] | None:
-        """Return the child's answer, None if it did not come in time or the child is gone."""
+    def tell(self, question: Mapping[str, JSON]) -> None:
+        """Tell the child of a file; that it is gone shows when it is heard."""
         assert self.process.stdin is not None, "the child is told of files on its input"
-        assert self.process.stdout is not None, "the child answers on its output"
-        try:
+        with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(question).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        answer = b""
+
+    def hear(self, timeout_s: float) -> dict[str, Any] | None:
+        """Return the child's next answer, None if it did not come in time or the child is gone."""
+        assert self.process.stdout is not None, "the child answers on its output"
         deadline = time.monotonic() + timeout_s
-        while not answer.endswith(b"\n"):
+        while b"\n" not in self._heard:
             left = deadline - time.monotonic()
             ready = select.select([self.process.stdout], [], [], max(left, 0))[0]
-            if not ready:
-                return None
-            part = os.read(self.process.stdout.fileno(), 65536)
+            part = os.read(self.process.stdout.fileno(), 65536) if ready else b""
             if not part:
                 return None
-            answer += part
+            self._heard += part
+        answer, _, self._heard = self._heard.partition(b"\n")
         told: dict[str, Any] = json.loads(answer)
         return told
 
@@ -95,24 +101,99 @@ if hasattr(os, "register_at_fork"):  # a forked process must not talk to our chi
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-def _ask(question: Mapping[str, JSON], path: Path, timeout_s: float) -> dict[str, Any]:
+def _take() -> _Child:
     with _lock:
         child = _idle.pop() if _idle else None
-    child = child or _Child()
+    return child or _Child()
+
+
+def _put_back(child: _Child) -> None:
+    with _lock:
+        _idle.append(child)
+
+
+class _Asked:
+    """A file that a child is to look at, and its answer to come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.answer: Future[dict[str, Any]] = Future()
+
+
+def _folder() -> str:
+    """Return the current folder, from which paths are told, empty where it is gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
+def _next(files: deque[_Asked]) -> _Asked | None:
+    with suppress(IndexError):
+        return files.popleft()
+    return None
+
+
+def _ask(
+    question: Mapping[str, JSON], files: deque[_Asked], timeout_s: float, *, n_children: int = 1
+) -> None:
+    """Ask one child the same of one file after the other; ``n_children`` share ``files``.
+
+    As long as there are enough files for all, the child is told of the next one while it looks at
+    one, so that it never waits for us. Where a file ends it, another child goes on with what it
+    had been told of.
+    """
+    child: _Child | None = None
+    told: deque[_Asked] = deque()
+
+    def tell(child: _Child, asked: _Asked) -> None:
+        child.tell({**question, "path": os.fspath(asked.path), "folder": _folder()})
+
+    try:
+        while files or told:
+            if child is None:
+                child = _take()
+                for asked in told:
+                    tell(child, asked)
+            while len(told) <= (_AHEAD if len(files) >= n_children else 0):
+                another = _next(files)
+                if another is None:
+                    break
+                tell(child, another)
+                told.append(another)
+            if told:
+                child = _hear(child, told[0], timeout_s)
+                told.popleft()
+    except BaseException as error:
+        if child is not None:
+            child.end()
+        for asked in (*told, *iter(lambda: _next(files), None)):
+            asked.answer.set_exception(error)
+        raise
+    if child is not None:
+        _put_back(child)
+
+
+def _hear(child: _Child, asked: _Asked, timeout_s: float) -> _Child | None:
+    """Take the answer on a file; return the child, None if the file was its end."""
     began = time.monotonic()
-    answer = child.ask({**question, "path": os.fspath(path)}, timeout_s)
+    answer = child.hear(timeout_s)
     if answer is not None:
-        with _lock:
-            _idle.append(child)
-        return answer
+        asked.answer.set_result(answer)
+        return child
     is_late = time.monotonic() - began >= timeout_s
-    status = child.end()
-    if is_late:
-        raise NotHDF5Error(path, f"HDF5 did not come to an end in {timeout_s:g} s", _REMEDY)
+    asked.answer.set_exception(_failure(child.end(), asked.path, timeout_s if is_late else None))
+    return None
+
+
+def _failure(status: int, path: Path, late_s: float | None) -> UsidError:
+    """Return why a child ended on a file; ``late_s`` are the seconds in which it did not."""
+    if late_s is not None:
+        return NotHDF5Error(path, f"HDF5 did not come to an end in {late_s:g} s", _REMEDY)
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     if -status in _CRASHES:
-        raise NotHDF5Error(path, f"HDF5 crashed on it ({how})", _REMEDY)
-    raise UsidError(
+        return NotHDF5Error(path, f"HDF5 crashed on it ({how})", _REMEDY)
+    return UsidError(
         path, f"the process that was reading it has ended ({how})", "Run the command again."
     )
 
@@ -130,26 +211,42 @@ def probe(path: Path, *, timeout_s: float) -> None:
     UsidError
         If the child ended otherwise: it was stopped, or could not start.
     """
-    _ask({"do": "parse"}, path, timeout_s)
+    asked = _Asked(path)
+    _ask({"do": "parse"}, deque([asked]), timeout_s)
+    asked.answer.result()
 
 
-def findings_from_child(
-    path: Path, thresholds: Mapping[str, JSON], *, timeout_s: float
-) -> list[Finding]:
-    """Return all findings of a file, found in a child process.
+def findings_from_children(
+    paths: Sequence[Path], thresholds: Mapping[str, JSON], *, timeout_s: float
+) -> Generator[list[Finding] | UsidError]:
+    """Yield all findings of each file in the order of ``paths``, found in child processes.
 
-    Raises
-    ------
-    NotHDF5Error
-        See :func:`probe`.
-    UsidError
-        If the file is busy or cannot be read.
+    There is a child for each processor. In place of findings there is a :class:`FileBusyError`
+    or :class:`UsidError` where a file is busy or cannot be read, and what :func:`probe` raises
+    where a child ended on it.
     """
     question = {"do": "validate", "thresholds": dict(thresholds)}
-    answer = _ask(question, path, timeout_s)
+    asked = [_Asked(path) for path in paths]
+    files = deque(asked)
+    n_children = min(os.cpu_count() or 1, len(asked))
+    with ThreadPoolExecutor(max(n_children, 1)) as pool:
+        for _ in range(n_children):
+            pool.submit(_ask, question, files, timeout_s, n_children=n_children)
+        try:
+            for one in asked:
+                yield _findings(one)
+        finally:  # whoever asked wants no more
+            files.clear()
+
+
+def _findings(asked: _Asked) -> list[Finding] | UsidError:
+    try:
+        answer = asked.answer.result()
+    except UsidError as error:
+        return error
     if "refused" in answer:
         kind = FileBusyError if answer["is_busy"] else UsidError
-        raise kind(*answer["refused"])
+        return kind(*answer["refused"])
     return [Finding.from_json(record) for record in answer["findings"]]
 
 
@@ -164,7 +261,8 @@ def _parse(question: Mapping[str, Any]) -> dict[str, JSON]:
 
 
 def _validate(question: Mapping[str, Any]) -> dict[str, JSON]:
-    from usid_tasks.validate import Thresholds, findings_with
+    from usid_tasks.thresholds import Thresholds
+    from usid_tasks.validate import findings_with
 
     try:
         found = findings_with(question["path"], Thresholds(**question["thresholds"]))
@@ -176,8 +274,11 @@ def _validate(question: Mapping[str, Any]) -> dict[str, JSON]:
 
 def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    import_module("usid_tasks.usid")  # what every question needs, before there is one
     for line in sys.stdin.buffer:
         question = json.loads(line)
+        if question["folder"]:
+            os.chdir(question["folder"])
         answer = _parse(question) if question["do"] == "parse" else _validate(question)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

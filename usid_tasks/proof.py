@@ -31,6 +31,8 @@ def build_receipt(
     extra: Mapping[str, JSON],
 ) -> Receipt:
     """Return the receipt of what became of one source; findings name it by its key."""
+    codecs = {path: array.codec for path, array in converted.arrays.items() if array.codec}
+    chosen: dict[str, JSON] = {"codecs": codecs} if codecs else {}
     return Receipt(
         source=source,
         outcome=converted.outcome,
@@ -49,7 +51,7 @@ def build_receipt(
             for path, array in converted.arrays.items()
         },
         mains=converted.mains,
-        extra={**extra, "metadata_digest": converted.metadata_digest},
+        extra={**extra, **chosen, "metadata_digest": converted.metadata_digest},
     )
 
 

@@ -49,16 +49,27 @@ _SMALL_BYTES = 2**20
 
 
 class _Stored:
-    """An array of the store; a small one is read once."""
+    """An array of the store; a small one is read once, of another the chunk that was last read."""
 
     def __init__(self, array: zarr.Array) -> None:
         self.attrs: dict[str, Any] = dict(array.attrs)
         self.dims: tuple[str, ...] = getattr(array.metadata, "dimension_names", None) or ()
-        self._cells: Any = array[...] if array.nbytes <= _SMALL_BYTES else array
+        self._array = array
+        self._corner: tuple[int, ...] | None = None
+        self._cells: Any = array[...] if array.nbytes <= _SMALL_BYTES else None
+        self._is_small = self._cells is not None
 
     def at(self, places: dict[str, int]) -> Any:
         """Return the cell (all its inner values, if it is an array itself)."""
-        return self._cells[tuple(places[name] for name in self.dims if name in places)]
+        index = tuple(places[name] for name in self.dims if name in places)
+        if self._is_small:
+            return self._cells[index]
+        chunk = self._array.chunks
+        corner = tuple(at // edge * edge for at, edge in zip(index, chunk, strict=False))
+        if corner != self._corner:
+            part = tuple(slice(at, at + edge) for at, edge in zip(corner, chunk, strict=False))
+            self._corner, self._cells = corner, self._array[part]
+        return self._cells[tuple(at - low for at, low in zip(index, corner, strict=True))]
 
 
 _NEIGHBOURS = 8

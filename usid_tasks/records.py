@@ -55,7 +55,7 @@ class Storage:
     storage; ``unreadable`` tells why nothing can be decoded, empty where it can; ``way`` how blocks
     are read: by offset, by chunk index, or by h5py with the reason. ``filter_options`` are number,
     flags and parameters of each filter, ``fill`` the bytes of a fill value that was set, in
-    hexadecimal.
+    hexadecimal; ``times`` when it is allocated, and when filled.
     """
 
     layout: str
@@ -70,6 +70,7 @@ class Storage:
     filter_options: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
     maxshape: tuple[int | None, ...] | None = None
     fill: str = ""
+    times: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ Mode = Annotated[
 ]
 """Permission bits; written as octal digits in quotes."""
 
+
 def _parse_intent(text: object) -> object:
     if isinstance(text, str):
         try:
@@ -139,7 +140,7 @@ class ConvertSettings(Section):
     chunk: Size = 1024**2
     shard_max: Size = 128 * 1024**2
     intent: Intent = "balanced"
-    codec: CodecName = "blosc-lz4"
+    codec: CodecName = "auto"
     codec_level: Count | None = None
     objective: Objective = "fast"
     threads: Workers = 2

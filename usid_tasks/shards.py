@@ -12,10 +12,11 @@ import itertools
 import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NoReturn
 
 import google_crc32c
 import numpy as np
@@ -47,15 +48,22 @@ def buffer_of(size_bytes: int) -> NDArray[np.uint8]:
 
 
 class Scratch:
-    """The buffers of one worker: a decoded chunk, and for a while an encoded one."""
+    """The buffers of one worker: a decoded chunk, and for a while a second and an encoded one."""
 
     def __init__(self, chunk_bytes: int) -> None:
         self._decoded = buffer_of(chunk_bytes)
+        self._second: NDArray[np.uint8] | None = None
         self._encoded: NDArray[np.uint8] | None = None
 
     def release(self) -> None:
-        """Let the encoded buffer go, until one is asked for."""
-        self._encoded = None
+        """Let the second and the encoded buffer go, until one is asked for."""
+        self._second = self._encoded = None
+
+    def second(self, size_bytes: int) -> NDArray[np.uint8]:
+        """Return the buffer of what is compared with a chunk."""
+        if self._second is None or self._second.size < size_bytes:
+            self._second = buffer_of(size_bytes)
+        return self._second[:size_bytes]
 
     def chunk(self, shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return the decoded buffer as a chunk, C order; it holds what was there before."""
@@ -120,24 +128,32 @@ class ShardedArray:
                 n_chunks += 1
         return n_chunks
 
-    def differs(self, region: Region, block: NDArray[Any], scratch: Scratch) -> Region | None:
-        """Return the first chunk on disk that is not bit for bit what the block holds, if any."""
-        bits = np.dtype(f"u{min(self.dtype.itemsize, 8)}")
-        for shard in self.shards_in(region):
-            for part, chunk in self._chunks(shard, region, scratch):
-                there = np.ascontiguousarray(chunk)
-                here = np.atleast_1d(block[_within(part, region)])
-                if self.dtype.itemsize > 8:  # complex128 as two words
-                    here = np.ascontiguousarray(here)
-                if not np.array_equal(there.view(bits), here.view(bits)):
-                    return part
-        return None
-
-    def write(self, region: Region, block: NDArray[Any], scratch: Scratch) -> int:
+    def write(
+        self,
+        region: Region,
+        block: NDArray[Any],
+        scratch: Scratch,
+        *,
+        is_verified: bool = True,
+        told: Callable[[Region, NDArray[Any]], None] | None = None,
+    ) -> int:
         """Write whole shards from a block, and return how many chunks were encoded.
+
+        Parameters
+        ----------
+        region, block
+            Where the cells lie in the array, and their values.
+        scratch
+            Buffers.
+        is_verified
+            Whether each chunk is read from its file again, decoded, and compared bit for bit.
+        told
+            Given the cells of every chunk, while they are in the processor's cache.
 
         Raises
         ------
+        VerificationError
+            If a chunk does not read back as it was written.
         UsidError
             If the disk does not take them.
         """
@@ -145,42 +161,28 @@ class ShardedArray:
         for shard in self.shards_in(region):
             file = self.file(shard)
             durable.make_folders(file.parent)
-            with durable.writing(file):
-                n_chunks += self._write_shard(file, shard, region, block, scratch)
+            file.unlink(missing_ok=True)  # whoever still writes to it does so for nobody
+            with durable.writing(file), file.open("x+b", buffering=0) as stream:
+                writer = _ShardWriter(self, file, stream, scratch, is_verified=is_verified)
+                for number, part in self._parts(shard, region):
+                    cells = block[_within(part, region)]
+                    chunk = self._chunk(cells, scratch)
+                    writer.write(number, chunk, cells)
+                    if told is not None:
+                        told(part, chunk[_from_zero(part)])
+                    n_chunks += 1
+                writer.finish()
         return n_chunks
 
-    def _write_shard(
-        self, file: Path, shard: Index, region: Region, block: NDArray[Any], scratch: Scratch
-    ) -> int:
-        index = np.full((*self.per_shard, 2), _NOT_THERE, "<u8")
-        at = 0
-        n_chunks = 0
-        file.unlink(missing_ok=True)  # whoever still writes to it does so for nobody
-        with file.open("xb", buffering=0) as stream:
-            for number, part in self._parts(shard, region):
-                data = self._encoded(block[_within(part, region)], scratch)
-                n_bytes = memoryview(data).nbytes
-                _write_all(stream, data)
-                index[number] = at, n_bytes
-                at += n_bytes
-                n_chunks += 1
-            if self.is_sharded:
-                told = index.tobytes()
-                _write_all(stream, told + google_crc32c.value(told).to_bytes(_CRC_BYTES, "little"))
-        return n_chunks
-
-    def _encoded(self, cells: NDArray[Any], scratch: Scratch) -> Any:
-        """Return a chunk as it is stored; at the array's end it is filled up with zeros."""
+    def _chunk(self, cells: NDArray[Any], scratch: Scratch) -> NDArray[Any]:
+        """Return a whole chunk in C order; at the array's end it is filled up with zeros."""
         if cells.shape == self.chunk and cells.flags.c_contiguous:
-            chunk = cells
-        else:
-            chunk = scratch.chunk(self.chunk, self.dtype)
-            if cells.shape != self.chunk:
-                chunk[...] = np.zeros((), self.dtype)
-            chunk[tuple(slice(0, n) for n in cells.shape)] = cells
-        if self.coder is None:
-            return chunk.reshape(-1).view(np.uint8).data
-        return self.coder.encode(chunk)
+            return np.asarray(cells)
+        chunk = scratch.chunk(self.chunk, self.dtype)
+        if cells.shape != self.chunk:
+            chunk[...] = np.zeros((), self.dtype)
+        chunk[tuple(slice(0, n) for n in cells.shape)] = cells
+        return chunk
 
     def _parts(self, shard: Index, region: Region) -> Iterator[tuple[Index, Region]]:
         """Yield the chunks of a shard within a region: number in the shard, cells in the array."""
@@ -347,7 +349,90 @@ def _numbers(region: Region, edges: Sequence[int]) -> Iterator[Index]:
     yield from itertools.product(*spans)
 
 
-def _write_all(stream: BinaryIO, data: Any) -> None:
+class _ShardWriter:
+    """Writes the chunks of one shard, and its index."""
+
+    def __init__(
+        self,
+        array: ShardedArray,
+        file: Path,
+        stream: FileIO,
+        scratch: Scratch,
+        *,
+        is_verified: bool,
+    ) -> None:
+        self.array = array
+        self.file = file
+        self.stream = stream
+        self.scratch = scratch
+        self.is_verified = is_verified
+        self._index = np.full((*array.per_shard, 2), _NOT_THERE, "<u8")
+        self._at = 0
+
+    def write(self, number: Index, chunk: NDArray[Any], cells: NDArray[Any]) -> None:
+        raw = chunk.reshape(-1).view(np.uint8)
+        data = raw.data if self.array.coder is None else self.array.coder.encode(chunk)
+        n_bytes = memoryview(data).nbytes
+        _write_all(self.stream, data)
+        del data
+        if self.is_verified and not is_as_written(self, np.atleast_1d(cells), n_bytes):
+            self._refuse(f"the chunk at byte {self._at}")
+        self._index[number] = self._at, n_bytes
+        self._at += n_bytes
+
+    def finish(self) -> None:
+        if not self.array.is_sharded:
+            return
+        told = self._index.tobytes()
+        told += google_crc32c.value(told).to_bytes(_CRC_BYTES, "little")
+        _write_all(self.stream, told)
+        if self.is_verified and os.pread(self.stream.fileno(), len(told) + 1, self._at) != told:
+            self._refuse("its index")
+
+    def read_back(self, cells: NDArray[Any], n_bytes: int) -> bool:
+        """Return whether what is on disk decodes to the cells of the block."""
+        fd, decoded = self.stream.fileno(), self.scratch.second(self.array.chunk_bytes)
+        if self.array.coder is None:
+            _read_into(self.file, fd, decoded.data, self._at)
+        else:
+            encoded = self.scratch.encoded(n_bytes)
+            _read_into(self.file, fd, encoded, self._at)
+            try:
+                self.array.coder.decode(encoded, decoded)
+            except ValueError:
+                return False
+        chunk = decoded.view(cells.dtype).reshape(self.array.chunk or (1,))
+        # gathered once more, not by the code that made the chunk: faster than comparing in place
+        held = np.frombuffer(self.scratch.encoded(cells.nbytes), np.uint8)
+        gathered = held.view(cells.dtype).reshape(cells.shape)
+        np.copyto(gathered, cells)
+        part = np.ascontiguousarray(chunk[tuple(slice(0, n) for n in cells.shape)])
+        return _is_same_bytes(part.reshape(-1).view(np.uint8), held)
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise VerificationError(
+            self.file,
+            f"{what} does not read back as it was written",
+            "This is a defect of usid-flows or of the disk: keep the source and report it.",
+        )
+
+
+def is_as_written(writer: _ShardWriter, cells: NDArray[Any], n_bytes: int) -> bool:
+    """Return whether a chunk just written reads back; tests put another answer here."""
+    return writer.read_back(cells, n_bytes)
+
+
+def _is_same_bytes(one: NDArray[np.uint8], two: NDArray[np.uint8]) -> bool:
+    whole = one.size // 8 * 8
+    words = np.array_equal(one[:whole].view(np.uint64), two[:whole].view(np.uint64))
+    return bool(words) and bool(np.array_equal(one[whole:], two[whole:]))
+
+
+def _from_zero(part: Region) -> Region:
+    return tuple(slice(0, cut.stop - cut.start) for cut in part)
+
+
+def _write_all(stream: FileIO, data: Any) -> None:
     left = memoryview(data).cast("B")
     while left:
         left = left[stream.write(left) :]

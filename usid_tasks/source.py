@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from usid_tasks.direct import located, open_direct
 from usid_tasks.grid import Placement
+from usid_tasks.loops import Window
 from usid_tasks.mains import Component, Main
 from usid_tasks.outputs import WINDOW_BYTES, Outputs
 from usid_tasks.reading_cost import ReadCount, Stored
-from usid_tasks.regions import LISTED_ENTRIES, Side, Window, picked, sides
+from usid_tasks.regions import LISTED_ENTRIES, Side, picked, sides
 from usid_tasks.usid import open_object
 
 _HDF5_BYTES = 16 * 2**20
@@ -282,8 +283,3 @@ def partition(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slic
         for size, edge in zip(shape, block, strict=True)
     ]
     yield from itertools.product(*ranges)
-
-
-def indexers_of(region: Sequence[slice], shape: Sequence[int]) -> list[NDArray[np.int64]]:
-    """Return the index arrays of a region."""
-    return [np.arange(*part.indices(size)) for part, size in zip(region, shape, strict=True)]

@@ -186,8 +186,8 @@ class Stage:
             source = math.prod(self.source) * self.itemsize
             reading = encoded_bytes(source) if self.is_decoding else 0
         writing = max(self.encoder.encode_bytes(target) - _ENCODE_BYTES, 0)
-        # a truth value for every cell
-        comparing = target // self.itemsize + (encoded if self.encoder.is_compressed else 0)
+        # what was read back, and a truth value for every eight bytes of it
+        comparing = target + target // 8 + (encoded if self.encoder.is_compressed else 0)
         beside = max(reading, writing, comparing)
         return WORKER_BYTES + self.block_bytes + max(source, target) + beside
 

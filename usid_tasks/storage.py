@@ -25,6 +25,20 @@ _LAYOUTS = {
     h5d.VIRTUAL: "virtual",
 }
 
+ALLOCATED = {
+    h5d.ALLOC_TIME_EARLY: "early",
+    h5d.ALLOC_TIME_LATE: "late",
+    h5d.ALLOC_TIME_INCR: "incremental",
+}
+"""When HDF5 allocates a dataset: when it is made, first written, or chunk by chunk."""
+
+FILLED = {
+    h5d.FILL_TIME_ALLOC: "allocated",
+    h5d.FILL_TIME_NEVER: "never",
+    h5d.FILL_TIME_IFSET: "if set",
+}
+"""When HDF5 writes fill values."""
+
 DEFLATE, SHUFFLE, FLETCHER32, LZF, BLOSC, ZSTD = 1, 2, 3, 32000, 32001, 32015
 DECODED_HERE = {
     DEFLATE: "deflate",
@@ -81,6 +95,7 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
         tuple((int(entry[0]), int(entry[1]), tuple(map(int, entry[2]))) for entry in entries),
         dataset.maxshape,
         _fill_bytes(dataset, plist),
+        (ALLOCATED[plist.get_alloc_time()], FILLED[plist.get_fill_time()]),
     )
 
 

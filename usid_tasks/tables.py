@@ -7,6 +7,7 @@ once for the same two arrays with the same labels and units.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,12 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usid_tasks.checks.subjects import JudgedTables
+from usid_tasks.grid import Grid
 from usid_tasks.labels import read_labels, read_units
-from usid_tasks.mains import Side, build_side
+from usid_tasks.mains import Side, build_side, grid_of
+from usid_tasks.model import SideName
 from usid_tasks.records import Ancillary, Candidate
 
 _SAMPLES = 64
 """How many bytes of a table tell it from others before all are compared."""
+
+
+def read_piece(fd: int, values: NDArray, offset: int) -> None:
+    """Fill an array of C order with the bytes at ``offset`` of an open file.
+
+    Raises
+    ------
+    OSError
+        If the file ends before.
+    """
+    left = memoryview(values.reshape(-1).view(np.uint8).data)
+    while left:
+        n_bytes = os.preadv(fd, [left], offset)
+        if n_bytes == 0:
+            raise OSError(f"the file ends at byte {offset}, {len(left)} bytes short")
+        left, offset = left[n_bytes:], offset + n_bytes
 
 
 class Tables:
@@ -42,6 +61,7 @@ class Tables:
         self._by_path: dict[str, NDArray] = {}
         self._by_looks: dict[tuple[object, ...], list[NDArray]] = {}
         self._sides: dict[tuple[str, str, str], Side] = {}
+        self._grids: dict[tuple[str, int], Grid] = {}
         self._sides_by_content: dict[tuple[object, ...], Side] = {}
 
     def read(self, path: str) -> NDArray:
@@ -87,10 +107,13 @@ class Tables:
         units = read_units(values.units, n_dims, dialect=self._dialect).values or ()
         content = (name, *map(id, tables), labels, units)
         if content not in self._sides_by_content:
-            points_as_rows = tables if name == "Position" else [table.T for table in tables]
+            side: SideName = "position" if name == "Position" else "spectroscopic"
+            indices, columns = tables if name == "Position" else [table.T for table in tables]
+            if (name, id(tables[0])) not in self._grids:
+                self._grids[name, id(tables[0])] = grid_of(side, indices)
             self._sides_by_content[content] = build_side(
-                "position" if name == "Position" else "spectroscopic",
-                *points_as_rows, labels, units, paths=paths, tolerance=self._tolerance,
+                side, indices, columns, labels, units,
+                paths=paths, tolerance=self._tolerance, grid=self._grids[name, id(tables[0])],
             )  # fmt: skip
         return self._sides_by_content[content]
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,7 @@ from usid_tasks.attributes import decodes_as_time
 from usid_tasks.axes import AxisKind
 from usid_tasks.chunks import BlockLimits, block_shape
 from usid_tasks.errors import UnreadableDataError
-from usid_tasks.extras import Encoding, ExtraSource, read_extra
+from usid_tasks.extras import Encoding, ExtraSource, choose_encoding, read_extra
 from usid_tasks.grid import GridKind
 from usid_tasks.mains import Column, Component, Main, Side
 from usid_tasks.model import JSON, LAYOUT_VERSION
@@ -29,6 +31,9 @@ from usid_tasks.names import Names
 from usid_tasks.records import Attributes, Dataset, Storage
 from usid_tasks.source import MainSource
 from usid_tasks.usid import UsidFile, open_hdf5, read_usid
+
+if TYPE_CHECKING:
+    import h5py
 
 Attrs = dict[str, JSON]
 
@@ -56,7 +61,10 @@ Source = NDArray | ComponentSource | ExtraSource
 
 @dataclass(frozen=True)
 class Variable:
-    """One array of a node. ``block`` is the shape in which it is best read, if not whole."""
+    """One array of a node; in memory it may be shared by several, and must not be written to.
+
+    ``block`` is the shape in which it is best read, if not whole.
+    """
 
     dims: tuple[str, ...]
     source: Source
@@ -136,7 +144,14 @@ def _storage(storage: Storage) -> JSON:
         ],
         "maxshape": list(storage.maxshape) if storage.maxshape is not None else None,
         "fill": storage.fill,
+        "times": list(storage.times),
+        **({"unwritten": [list(rows) for rows in storage.unwritten]} if storage.unwritten else {}),
+        **({"elsewhere": _elsewhere(storage)} if storage.elsewhere else {}),
     }
+
+
+def _elsewhere(storage: Storage) -> JSON:
+    return [{"file": part.file, "problem": part.problem} for part in storage.elsewhere]
 
 
 def _renamed(name: str, original: str) -> Attrs:
@@ -316,6 +331,21 @@ def _extra_node(
     return Node(dataset.path, attrs, {name: variable})
 
 
+class _Extras:
+    """Arrays of what is no Main dataset; the file is opened once one of them is read at once."""
+
+    def __init__(self, file: UsidFile, opened: ExitStack) -> None:
+        self._path = file.path
+        self._opened = opened
+        self._handle: h5py.File | None = None
+
+    def read(self, dataset: Dataset) -> tuple[Encoding, Source]:
+        """Return how a dataset is kept, and its array (see :func:`read_extra`)."""
+        if self._handle is None and choose_encoding(dataset) in (Encoding.TEXT, Encoding.JSON):
+            self._handle = self._opened.enter_context(open_hdf5(self._path))
+        return read_extra(self._handle, str(self._path), dataset)
+
+
 def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
     """Return the tree of a parsed file; the values of Main datasets are not read."""
     limits = limits or BlockLimits()
@@ -324,7 +354,8 @@ def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
     names: dict[str, str] = {"/": "/"}
     unreadable: list[UnreadableDataError] = []
     shown = {path: _small_values(group.attributes) for path, group in record.groups.items()}
-    with open_hdf5(file.path) as handle:
+    with ExitStack() as opened:
+        extras = _Extras(file, opened)
         for group in record.groups.values():
             here = names[group.path]
             taken = Names(coming=group.members)
@@ -344,7 +375,7 @@ def build_tree(file: UsidFile, *, limits: BlockLimits | None = None) -> Tree:
                     source: Source | None = None
                     encoding = Encoding.NUMBERS
                     try:
-                        encoding, source = read_extra(handle, str(file.path), dataset)
+                        encoding, source = extras.read(dataset)
                     except UnreadableDataError as error:
                         unreadable.append(error)
                     below[path] = _extra_node(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -22,12 +22,11 @@ from h5py import h5d, h5g, h5l, h5o, h5s
 from numpy.typing import NDArray
 
 from usid_tasks.attributes import AttributeReader, Target, read_texts
-from usid_tasks.axes import UNIFORM_TOLERANCE
 from usid_tasks.checks.registry import CANDIDATE_RULES, TABLE_RULES
 from usid_tasks.checks.rule import check_all, is_sound
 from usid_tasks.checks.subjects import Judged
 from usid_tasks.errors import FileBusyError, NotHDF5Error
-from usid_tasks.hdf5_types import describe, readable_dtype
+from usid_tasks.hdf5_types import describe, stored_type
 from usid_tasks.labels import PTIR, read_scalar
 from usid_tasks.mains import Main, components_of
 from usid_tasks.model import JSON, Finding
@@ -41,7 +40,8 @@ from usid_tasks.records import (
     Reference,
 )
 from usid_tasks.storage import read_storage
-from usid_tasks.tables import Tables
+from usid_tasks.tables import Tables, read_piece
+from usid_tasks.thresholds import UNIFORM_TOLERANCE
 
 _LOCK_ERRORS = {errno.EAGAIN, errno.EACCES}
 
@@ -129,19 +129,18 @@ def _bytes(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True)
-class _Link:
+class _Link(NamedTuple):
     """One link of a group: ``path`` is its own, ``leads_to`` that of the object behind it.
 
-    ``kind`` is that of the object (``h5g.GROUP``, ``h5g.DATASET``, ``h5g.TYPE``); soft and
-    external links have none, and lead nowhere here.
+    ``kind`` is that of the object, as ``h5o`` counts them; soft and external links have none, and
+    lead nowhere here.
     """
 
     raw: bytes
     type: int
     path: str
     leads_to: str = ""
-    kind: int = h5g.UNKNOWN
+    kind: int = -1
 
     @property
     def name(self) -> str:
@@ -160,33 +159,33 @@ class _Links:
         root = int(h5o.get_info(file.id).addr)
         self.by_group: dict[str, list[_Link]] = {}
         self.paths = {root: "/"}
-        self._kinds = {root: h5g.GROUP}
+        self._kinds = {root: h5o.TYPE_GROUP}
         has_aliases = False
         pending = deque(["/"])
         while pending:
             group = pending.popleft()
             links = list(self._follow(h5o.open(file.id, _bytes(group)), group.rstrip("/")))
             self.by_group[group] = links
-            pending += [one.path for one in links if one.kind == h5g.GROUP and _is_first(one)]
+            pending += [one.path for one in links if one.kind == h5o.TYPE_GROUP and _is_first(one)]
             has_aliases |= any(one.leads_to and not _is_first(one) for one in links)
         self.targets = {} if has_aliases else dict(self._targets())
 
     def _follow(self, group: h5g.GroupID, above: str) -> Iterator[_Link]:
-        found: list[tuple[bytes, int, int]] = []
-        group.links.iterate(lambda raw, info: found.append((raw, info.type, info.u)), info=True)
-        for raw, type_, address in sorted(found):
+        found: list[tuple[bytes, int]] = []
+        group.links.iterate(lambda raw, info: found.append((raw, info.type)), info=True)
+        for raw, type_ in sorted(found):
             path = f"{above}/{_text(raw)}"
             if type_ in (h5l.TYPE_SOFT, h5l.TYPE_EXTERNAL):
                 yield _Link(raw, type_, path)
                 continue
-            if address not in self.paths:
-                self.paths[address] = path
-                self._kinds[address] = h5g.get_objinfo(group, raw).type
-            yield _Link(raw, type_, path, self.paths[address], self._kinds[address])
+            info = h5o.get_info(group, raw)  # goes through all of an object's index
+            address = int(info.addr)
+            self._kinds[address] = info.type
+            yield _Link(raw, type_, path, self.paths.setdefault(address, path), info.type)
 
     def _targets(self) -> Iterator[tuple[int, Target]]:
         for address, path in self.paths.items():
-            is_dataset = self._kinds[address] == h5g.DATASET
+            is_dataset = self._kinds[address] == h5o.TYPE_DATASET
             yield address, Target("object" if is_dataset else "group", path, address)
 
 
@@ -212,9 +211,9 @@ class _Objects:
         held = h5o.open(self._file.id, _bytes(path))
         members, others, dangling = [], {}, []
         for link in self._links.by_group[path]:
-            if link.kind == h5g.DATASET and _is_first(link):
+            if link.kind == h5o.TYPE_DATASET and _is_first(link):
                 self._read_dataset(h5o.open(held, link.raw), link.path)
-            if link.kind in (h5g.DATASET, h5g.GROUP) and _is_first(link):
+            if link.kind in (h5o.TYPE_DATASET, h5o.TYPE_GROUP) and _is_first(link):
                 members.append(link.name)
                 continue
             others[link.name] = self._describe_link(held, link)
@@ -224,10 +223,10 @@ class _Objects:
         self.groups[path] = Group(path, attributes, tuple(members), others, tuple(dangling))
 
     def _read_dataset(self, held: h5d.DatasetID, path: str) -> None:
-        kind = held.get_type()
+        shape, stored = held.shape, stored_type(held.get_type())
         attributes, self._kept[path] = self._attributes.read(held, _KEPT)
         self.datasets[path] = Dataset(
-            path, held.shape, readable_dtype(kind), describe(kind), attributes,
+            path, shape, stored.dtype, stored.describe(), attributes,
             read_storage(h5py.Dataset(held, readonly=True)),
         )  # fmt: skip
 
@@ -332,9 +331,13 @@ class UsidFile:
 
 
 def _read_whole(file: h5py.File, dataset: Dataset) -> NDArray:
-    """Return all values of a table, as stored."""
+    """Return all values of a table as stored; those that lie in one piece past HDF5."""
     values = np.empty(dataset.shape or (), dataset.dtype)
-    if values.size:
+    offset = dataset.storage.offset
+    is_plain = dataset.storage.layout == "contiguous" and isinstance(dataset.type, str)
+    if is_plain and offset is not None and file.driver == "sec2":
+        read_piece(file.id.get_vfd_handle(), values, offset)
+    elif values.size:
         h5o.open(file.id, _bytes(dataset.path)).read(h5s.ALL, h5s.ALL, values)
     return values
 

@@ -1,36 +1,30 @@
-"""Findings of files: what is wrong with them by the rules in :mod:`usid_tasks.checks`."""
+"""Findings of files: what is wrong with them by the rules in :mod:`usid_tasks.checks`.
+
+Rules and readers are imported where they are used: many files are judged in child processes, and
+the one that tells of them needs neither NumPy nor h5py.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from usid_tasks.checks.files import F1
-from usid_tasks.checks.registry import (
-    DATASET_RULES,
-    FILE_RULES,
-    GROUP_RULES,
-    RULES,
-    SIDE_RULES,
-    sort_key,
-)
-from usid_tasks.checks.rule import Violation, check_all
-from usid_tasks.checks.subjects import Judged, JudgedFile, JudgedGroup, JudgedSide, Thresholds
 from usid_tasks.discover import DEFAULT_IGNORE, is_hdf5
 from usid_tasks.errors import NotHDF5Error, SettingsError, UsidError
 from usid_tasks.model import Finding, Severity
-from usid_tasks.probe import TIMEOUT_S, findings_from_child
+from usid_tasks.probe import TIMEOUT_S, findings_from_children
 from usid_tasks.progress import NullProgress, Progress
-from usid_tasks.usid import UsidFile, read_usid
+from usid_tasks.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from usid_tasks.settings import Settings
+    from usid_tasks.usid import UsidFile
 
 __all__ = [
     "Thresholds",
@@ -61,6 +55,10 @@ def findings_of(usid_file: UsidFile, thresholds: Thresholds | None = None) -> li
     The file is not opened again. All errors among them are in ``usid_file.findings`` already:
     what is sound was decided when it was parsed.
     """
+    from usid_tasks.checks.registry import DATASET_RULES, FILE_RULES, GROUP_RULES, SIDE_RULES
+    from usid_tasks.checks.rule import check_all
+    from usid_tasks.checks.subjects import Judged, JudgedFile, JudgedGroup, JudgedSide
+
     thresholds = thresholds or Thresholds()
     record = usid_file.record
     found = list(usid_file.findings)
@@ -80,6 +78,8 @@ def findings_of(usid_file: UsidFile, thresholds: Thresholds | None = None) -> li
 
 
 def _order(finding: Finding) -> tuple[object, ...]:
+    from usid_tasks.checks.registry import sort_key
+
     return (finding.severity.rank, sort_key(finding.id), finding.path, finding.found)
 
 
@@ -106,10 +106,12 @@ def validate_file(path: Path | str, settings: Settings | None = None) -> list[Fi
 
 def findings_with(path: Path | str, thresholds: Thresholds) -> list[Finding]:
     """Return all findings of one file (see :func:`validate_file` for what it raises)."""
+    from usid_tasks.usid import read_usid
+
     try:
         usid_file = read_usid(path, tolerance=thresholds.uniform_tolerance)
     except NotHDF5Error as error:
-        return [F1.finding(str(path), Violation("/", error.what))]
+        return [_cannot_be_opened(path, error)]
     except OSError as error:
         raise UsidError(
             path, f"cannot be read ({error.strerror or error})", "Check the path and permissions."
@@ -124,15 +126,11 @@ def _told(found: Sequence[Finding], settings: Settings | None) -> list[Finding]:
     return filtered(found, chosen.select, chosen.ignore, chosen.severity)
 
 
-def _validate_apart(path: Path, settings: Settings | None) -> list[Finding]:
-    """Return the findings of one of many files: HDF5 may crash on it without ending the others."""
-    limit = settings.ingest.probe_timeout_s if settings else TIMEOUT_S
-    thresholds = thresholds_from(settings)
-    try:
-        found = findings_from_child(path, asdict(thresholds), timeout_s=limit)
-    except NotHDF5Error as error:
-        found = [F1.finding(str(path), Violation("/", error.what))]
-    return _told(found, settings)
+def _cannot_be_opened(path: Path | str, error: NotHDF5Error) -> Finding:
+    from usid_tasks.checks.files import F1
+    from usid_tasks.checks.rule import Violation
+
+    return F1.finding(str(path), Violation("/", error.what))
 
 
 def filtered(
@@ -148,16 +146,9 @@ def filtered(
     SettingsError
         If a rule is named that does not exist.
     """
-    known = [rule.id for rule in RULES]
     for name, ids in (("select", select), ("ignore", ignore)):
         for rule_id in ids:
-            if rule_id not in known:
-                near = get_close_matches(rule_id.upper(), known, n=1, cutoff=0)[0]
-                raise SettingsError(
-                    f"validate.{name}",
-                    f"there is no rule {rule_id!r}",
-                    f"Did you mean {near}? `usid rules` lists all.",
-                )
+            _refuse_unknown(rule_id, f"validate.{name}")
     return [
         finding
         for finding in findings
@@ -165,6 +156,19 @@ def filtered(
         and finding.id not in ignore
         and finding.severity.rank <= severity.rank
     ]
+
+
+def _refuse_unknown(rule_id: str, setting: str) -> None:
+    from usid_tasks.checks.registry import RULES
+
+    known = [rule.id for rule in RULES]
+    if rule_id not in known:
+        near = get_close_matches(rule_id.upper(), known, n=1, cutoff=0)[0]
+        raise SettingsError(
+            setting,
+            f"there is no rule {rule_id!r}",
+            f"Did you mean {near}? `usid rules` lists all.",
+        )
 
 
 def validate_paths(
@@ -200,20 +204,13 @@ def validate_paths(
     found = [file for path in paths for file in _files(Path(path), ignore, failures)]
     files = list(dict.fromkeys(found))
     progress.begin("validating", files=len(files))
-    check = validate_file if len(files) == 1 else _validate_apart
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(check, file, settings) for file in files]
-        try:
-            for file, job in zip(files, jobs, strict=True):
-                try:
-                    findings = job.result()
-                except UsidError as error:
-                    failures.append(error)
-                else:
-                    yield file, findings
-                progress.advance(files=1)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with closing(_answers(files, settings)) as answers:
+        for file, answer in zip(files, answers, strict=True):
+            if isinstance(answer, UsidError):
+                failures.append(answer)
+            else:
+                yield file, _told(answer, settings)
+            progress.advance(files=1)
     if len(failures) == 1:
         raise failures[0]
     if failures:
@@ -223,6 +220,29 @@ def validate_paths(
             f"{len(failures)} files or folders", f"not validated: {told}{more}",
             failures[0].remedy,
         ) from failures[0]  # fmt: skip
+
+
+def _answers(
+    files: Sequence[Path], settings: Settings | None
+) -> Generator[list[Finding] | UsidError]:
+    """Yield all findings of each file, or why there are none.
+
+    One of many is judged in another process: HDF5 may crash on it without ending the others.
+    """
+    thresholds = thresholds_from(settings)
+    if len(files) == 1:
+        try:
+            yield findings_with(files[0], thresholds)
+        except UsidError as error:
+            yield error
+        return
+    limit = settings.ingest.probe_timeout_s if settings else TIMEOUT_S
+    answers = findings_from_children(files, asdict(thresholds), timeout_s=limit)
+    with closing(answers):
+        for file, answer in zip(files, answers, strict=True):
+            if isinstance(answer, NotHDF5Error):
+                answer = [_cannot_be_opened(file, answer)]
+            yield answer
 
 
 def _files(path: Path, ignore: Sequence[str], failures: list[UsidError]) -> list[Path]:

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usid_tasks import durable
-from usid_tasks.digests import ArrayDigest, tile_digests
-from usid_tasks.errors import VerificationError
+from usid_tasks.digests import DIGEST_BYTES, ArrayDigest, tile_digests
 from usid_tasks.journal import DoneFile, TileFile
 from usid_tasks.shards import Region, Scratch, ShardedArray, buffer_of
 from usid_tasks.stages import Stage
@@ -181,24 +180,61 @@ class Worker:
         n_read = work.reader.read(region, blocks, scratch)
         scratch.release()
         n_written = 0
-        for target, block in zip(work.targets, blocks, strict=False):
-            n_written += self._write(target, _with_inner(region, target), block)
-        for tiles, block in zip(work.tiles, blocks, strict=False):
-            start = [part.start for part in region] + [0] * (block.ndim - len(region))
-            tiles.add_digests(tile_digests(block, tiles.tile), start)
+        start = tuple(part.start for part in region)
+        for place, block in enumerate(blocks):
+            tiles = work.tiles[place] if work.tiles else None
+            hashing = _Hashing(tiles, block, start) if tiles is not None else None
+            if work.targets:
+                target = work.targets[place]
+                is_beside = hashing is not None and hashing.takes(target.chunk)
+                n_chunks = target.write(
+                    _with_inner(region, target),
+                    block,
+                    scratch,
+                    is_verified=work.is_verified,
+                    told=hashing.take if hashing is not None and is_beside else None,
+                )
+                n_written += n_chunks * target.chunk_bytes
+            else:
+                is_beside = False
+            if hashing is not None:
+                hashing.finish(is_done=is_beside)
+        scratch.release()
         return Counted(1, 0, n_read, n_written)
 
-    def _write(self, target: ShardedArray, region: Region, block: NDArray[Any]) -> int:
-        """Write a block, decode what is now on disk, and compare every byte."""
-        n_chunks = target.write(region, block, self._scratch)
-        wrong = target.differs(region, block, self._scratch) if self.work.is_verified else None
-        self._scratch.release()
-        if wrong is not None:
-            start = tuple(part.start for part in wrong)
-            raise VerificationError(
-                target.folder, f"chunk at {start} does not read back as it was written", REPORT
-            )
-        return n_chunks * target.chunk_bytes
+
+class _Hashing:
+    """The digests of the tiles of one block."""
+
+    def __init__(
+        self, tiles: TileFile | ArrayDigest, block: NDArray[Any], start: tuple[int, ...]
+    ) -> None:
+        self.tiles = tiles
+        self.block = block
+        self.start = start + (0,) * (block.ndim - len(start))
+        counts = (-(-n // edge) for n, edge in zip(block.shape, tiles.tile, strict=True))
+        self._digests = np.empty((*counts, DIGEST_BYTES), np.uint8)
+
+    def takes(self, chunk: tuple[int, ...]) -> bool:
+        """Return whether chunks of a shape lie on tiles, so that they can be hashed one by one."""
+        edges = zip(chunk, self.tiles.tile, self.tiles.shape, strict=True)
+        return all(c % tile == 0 or c >= n for c, tile, n in edges)
+
+    def take(self, part: Region, cells: NDArray[Any]) -> None:
+        """Hash the cells of one chunk."""
+        digests = tile_digests(cells, self.tiles.tile)
+        first = [
+            (cut.start - at) // edge
+            for cut, at, edge in zip(part, self.start, self.tiles.tile, strict=True)
+        ]
+        place = tuple(slice(at, at + n) for at, n in zip(first, digests.shape[:-1], strict=True))
+        self._digests[place] = digests
+
+    def finish(self, *, is_done: bool) -> None:
+        """Keep the digests; where chunks were not hashed one by one, hash the block."""
+        if not is_done:
+            self._digests = tile_digests(self.block, self.tiles.tile)
+        self.tiles.add_digests(self._digests, self.start)
 
 
 Finished = Callable[[Sequence[int], Counted], None]

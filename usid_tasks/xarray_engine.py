@@ -75,9 +75,11 @@ class LazyArray(BackendArray):
 
 
 def _as_xarray(variable: Variable) -> xr.Variable:
-    data: Any = variable.source
     encoding: dict[str, Any] = {}
-    if not isinstance(variable.source, np.ndarray):
+    data: Any
+    if isinstance(variable.source, np.ndarray):
+        data = variable.source.copy()  # Mains with equal tables share it
+    else:
         data = indexing.LazilyIndexedArray(LazyArray(variable.source))
     if variable.block is not None:
         encoding["preferred_chunks"] = dict(zip(variable.dims, variable.block, strict=True))
@@ -86,12 +88,10 @@ def _as_xarray(variable: Variable) -> xr.Variable:
 
 def _as_dataset(node: Node, drop: Iterable[str]) -> xr.Dataset:
     dropped = set(drop)
-    arrays = {name: _as_xarray(v) for name, v in node.variables.items() if name not in dropped}
-    coords = {name for name, v in node.variables.items() if v.is_coordinate and name not in dropped}
-    dataset = xr.Dataset(
-        {n: a for n, a in arrays.items() if n not in coords}, attrs=dict(node.attrs)
-    )
-    return dataset.assign_coords({name: arrays[name] for name in coords if name in arrays})
+    kept = {name: v for name, v in node.variables.items() if name not in dropped}
+    arrays = {name: _as_xarray(v) for name, v in kept.items() if not v.is_coordinate}
+    coords = {name: _as_xarray(v) for name, v in kept.items() if v.is_coordinate}
+    return xr.Dataset(arrays, coords, dict(node.attrs))
 
 
 def _drops(drop_variables: str | Iterable[str] | None) -> list[str]:

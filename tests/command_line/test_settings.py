@@ -247,10 +247,9 @@ def test_an_override_that_is_no_section_is_refused():
         ("shard_max", "64 MiB", True),
         ("intent", "images", True),
         ("codec", "zstd", True),
-        ("codec", "auto", True),
-        ("codec_level", 9, True),
-        ("codec_level", 5, False),
-        ("objective", "small", False),
+        ("codec", "auto", False),
+        ("codec_level", 9, False),
+        ("objective", "small", True),
         ("memory", "2 GiB", False),
         ("resume_from", "1 GiB", False),
         ("threads", 7, False),
@@ -279,5 +278,5 @@ def test_the_digest_is_of_the_meaning_and_stays():
     assert small != fast
     # receipts hold it: a change of this line makes every store outdated
     assert shaping_digest(Settings()) == (
-        "blake3:94f8e43866af1c7686045d50836af317030aafe492840a56648e5bfc322033aa"
+        "blake3:824c2aa0c2253e8602aeca7db87c9980f543c351bca58eaf9d78b07490ce1b08"
     )

@@ -146,11 +146,11 @@ def test_a_disk_that_fails_keeps_what_is_done(tmp_path, path, settings, monkeypa
     dest = tmp_path / "made.zarr"
     plain, written = ShardedArray.write, []
 
-    def write(array, *arguments):
+    def write(array, *arguments, **options):
         written.append(array)
         if len(written) > 16:
             raise UsidError("disk", "is full", "Free space.")
-        return plain(array, *arguments)
+        return plain(array, *arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(ShardedArray, "write", write)
@@ -165,7 +165,7 @@ def test_a_run_that_lives_after_all_cannot_write_to_what_was_taken_over(
     dest = tmp_path / "made.zarr"
     plain, written = ShardedArray.write, []
 
-    def write(array, *arguments):
+    def write(array, *arguments, **options):
         """Stand still half way, while another run takes the work over."""
         written.append(array)
         if len(written) == 16:
@@ -175,7 +175,7 @@ def test_a_run_that_lives_after_all_cannot_write_to_what_was_taken_over(
                     if claim.is_file():
                         claim.unlink()
                 made.append(convert_file(path, dest, settings=settings))
-        return plain(array, *arguments)
+        return plain(array, *arguments, **options)
 
     made = []
     monkeypatch.setattr(ShardedArray, "write", write)

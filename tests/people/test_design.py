@@ -182,8 +182,8 @@ def test_prefect_is_at_the_rim(parsed):
 
 def test_h5py_is_where_files_are_read_or_samples_written(parsed):
     assert importers(parsed, "h5py") <= {
-        "attributes", "direct", "extras", "hdf5_types", "proof", "readback", "samples/", "source",
-        "storage", "usid",
+        "attributes", "back/", "direct", "extras", "hdf5_types", "proof", "readback", "rosetta/",
+        "samples/", "source", "storage", "usid", "writing/",
     }  # fmt: skip
 
 

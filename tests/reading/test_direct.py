@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from usid_files import distinct
 
-from usid_tasks import direct
+from usid_tasks import direct, storage
 from usid_tasks.direct import locate, located
 from usid_tasks.grid import in_order
 from usid_tasks.mains import components_of
@@ -212,3 +213,31 @@ def test_a_damaged_chunk_is_an_error(path, how, told):
         raw.write(b"\xff\x00\xff\x00" * 8)
     with pytest.raises(OSError, match=told):
         read(path, (0, 37), (0, 23))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (zlib.compress(bytes(37 * 23 * 4 * 50)), "more than"),
+        (zlib.compress(bytes(37 * 23 * 4))[:-9], "cut short"),
+        (zlib.compress(bytes(400)), "decodes to 400 bytes, expected 3404"),
+    ],
+)
+def test_a_chunk_of_another_size_is_an_error_and_no_flood(path, content, told):
+    write(path, chunks=(37, 23), compression="gzip")
+    with h5py.File(path, "r+") as file:
+        file["data"].id.write_direct_chunk((0, 0), content)
+    with pytest.raises(OSError, match=told):
+        read(path, (0, 37), (0, 23))
+
+
+def test_lzf_is_left_to_hdf5_where_its_decoder_is_not_found(path, monkeypatch):
+    monkeypatch.setattr(storage, "lzf_decompress", lambda: None)
+    write(path, chunks=(8, 10), compression="lzf")
+    with h5py.File(path) as file:
+        assert why_not(file["data"]) == "the filter lzf"
+    assert located(str(path), "data") is None
+    source = source_of(path)
+    out = np.empty((37, 23), "f4")
+    source.read_into((slice(0, 37), slice(0, 23)), source.components, [out])
+    np.testing.assert_array_equal(out, distinct((37, 23), "<f4"))

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -30,7 +31,7 @@ from placements import (
 )  # fmt: skip
 from usid_files import MAIN, Side, distinct, write_file
 
-from usid_tasks import chunked, extents, outputs, reading_cost, regions
+from usid_tasks import chunked, extents, listed, loops, outputs, reading_cost, regions
 from usid_tasks.direct import located
 from usid_tasks.grid import in_order
 from usid_tasks.mains import components_of
@@ -83,8 +84,10 @@ def draw_limits(data, patch):
     patch.setattr(chunked, "_CHUNKS_AT_ONCE", data.draw(st.sampled_from([1, 5, 4096])))
     patch.setattr(extents, "_AT_ONCE", data.draw(st.sampled_from([1, 3, 1024])))
     patch.setattr(regions, "LISTED_ENTRIES", data.draw(st.sampled_from([1, 5, 11, 2**17])))
-    patch.setattr(regions, "_BATCH", data.draw(st.sampled_from([1, 7, 1024])))
-    patch.setattr(regions, "_LONG_LOOP", data.draw(st.sampled_from([1, 2, 16])))
+    at_once = data.draw(st.sampled_from([1, 7, 1024]))
+    patch.setattr(loops, "STRETCHES_AT_ONCE", at_once)
+    patch.setattr(listed, "STRETCHES_AT_ONCE", at_once)
+    patch.setattr(listed, "_LONG_LOOP", data.draw(st.sampled_from([1, 2, 16])))
 
 
 @given(data=st.data())
@@ -139,6 +142,24 @@ def test_chunks_of_a_compound_never_written_hold_its_fill_value(path, how):
     assert located(source.path, "data") is not None
     total = read_all(source, values, (4, 2, 6))
     assert total.pieces == 6
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "shuffle, gzip", "shuffle, lzf, fletcher32"])
+def test_threads_do_not_share_buffers(path, layout):
+    how = dict(LAYOUTS[layout])
+    if "chunks" in how:
+        how["chunks"] = (16, 40)
+    sides = snake((16, 16)), by_strides((8, 12), (1, 0), ())
+    source, values = write_source(path, *sides, "<f8", **how)
+
+    def check(region):
+        (out,) = empty_blocks(source, region)
+        source.read_into(region, source.components, [out])
+        np.testing.assert_array_equal(out, expected(source, values, region)[0])
+
+    every = list(blocks(source.shape, (5, 16, 8, 12)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(check, every * 3))
 
 
 def test_a_region_without_cells_reads_nothing(path):

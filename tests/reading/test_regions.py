@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placements import placements, rows_in
 
-from usid_tasks import regions
-from usid_tasks.regions import Listed, sides
+from usid_tasks import listed, loops, regions
+from usid_tasks.listed import Listed
+from usid_tasks.regions import sides
 
 
 def pairs(side):
@@ -53,7 +54,7 @@ def test_a_side_holds_what_its_placement_says(found, loop):
     some, wanted = found
     assert sorted(pair for side in some for pair in pairs(side)) == wanted
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(regions, "_LONG_LOOP", loop)
+        patch.setattr(listed, "_LONG_LOOP", loop)
         parts = [part for side in some for part in side.parts()]
     assert sorted(pair for part in parts for pair in pairs(part)) == wanted
 
@@ -93,6 +94,16 @@ def test_bands_and_what_lies_within_them(found, data):
     for side in some:
         numbers = side.bands(edge).tolist()
         assert numbers == sorted({entry // edge for entry, _ in wanted})
+        found_in = side.stretches_in(side.bands(edge), edge)
+        if found_in is not None:
+            starts = [number * edge for number in numbers]
+            assert wanted == [
+                (start + first + step, target + step)
+                for start, first, target, length in zip(starts, *found_in.lists(), strict=True)
+                for step in range(length)
+            ]
+        else:
+            assert edge > 1
         inside = [pair for part in side.within(low, high) for pair in pairs(part)]
         assert sorted((entry + low, target) for entry, target in inside) == [
             pair for pair in wanted if low <= pair[0] < high
@@ -105,7 +116,8 @@ def test_stretches_stay_together_in_file_and_block(found, batch):
     some, wanted = found
     for side in some:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(regions, "_BATCH", batch)
+            patch.setattr(loops, "STRETCHES_AT_ONCE", batch)
+            patch.setattr(listed, "STRETCHES_AT_ONCE", batch)
             stretches = [
                 each for found in side.stretches() for each in zip(*found.lists(), strict=True)
             ]

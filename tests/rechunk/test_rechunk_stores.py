@@ -285,14 +285,14 @@ def test_another_value_in_the_source_is_found_by_its_digest(tmp_path):
 
 def test_what_does_not_read_back_is_an_error(tmp_path, monkeypatch):
     store = made_store(tmp_path)
-    plain = shards.ShardedArray.write
+    plain = shards.ShardedArray._chunk
 
-    def spoiled(array, region, block, scratch, **options):
-        other = block.copy()
+    def spoiled(array, cells, scratch):
+        other = plain(array, cells, scratch).copy()
         other.reshape(-1)[0] += 1
-        return plain(array, region, other, scratch, **options)
+        return other
 
-    monkeypatch.setattr(shards.ShardedArray, "write", spoiled)
+    monkeypatch.setattr(shards.ShardedArray, "_chunk", spoiled)
     with pytest.raises(VerificationError, match="read back"):
         rechunk_store(store, tmp_path / "made.zarr", intent="images", settings=small_settings())
     assert not (tmp_path / "made.zarr").exists()
@@ -300,16 +300,15 @@ def test_what_does_not_read_back_is_an_error(tmp_path, monkeypatch):
 
 def test_a_full_disk_leaves_nothing_that_shows_and_is_taken_up_again(tmp_path, monkeypatch):
     store = made_store(tmp_path)
-    plain, written = shards.ShardedArray._write_shard, []
+    plain, written = shards._ShardWriter.finish, []
 
-    def full(array, file, *arguments, **options):
-        written.append(file)
+    def full(writer):
+        written.append(writer.file)
         if len(written) == 4:
-            file.write_bytes(b"half")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
-        return plain(array, file, *arguments, **options)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(writer.file))
+        return plain(writer)
 
-    monkeypatch.setattr(shards.ShardedArray, "_write_shard", full)
+    monkeypatch.setattr(shards._ShardWriter, "finish", full)
     options = {"intent": "images", "workers": 1, "settings": small_settings()}
     with pytest.raises(UsidError, match="cannot be written") as caught:
         rechunk_store(store, tmp_path / "made.zarr", **options)

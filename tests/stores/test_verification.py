@@ -13,12 +13,11 @@ from store_cases import CASES, all_zero
 from typer.testing import CliRunner
 from usid_files import MAIN
 
-from usid_tasks import conversion
+from usid_tasks import conversion, shards
 from usid_tasks.cli import app
 from usid_tasks.errors import NoMainDatasetError, RefusedError, VerificationError
 from usid_tasks.model import Outcome
 from usid_tasks.readback import check_cells
-from usid_tasks.shards import ShardedArray
 from usid_tasks.verify import verify_paths
 
 DATA = "Measurement_000/Channel_000/Raw_Data/Raw_Data"
@@ -82,7 +81,7 @@ def test_a_store_without_its_receipt_is_not_there(path, convert):
 
 def test_what_reads_back_otherwise_is_refused_and_leaves_nothing(path, convert, monkeypatch):
     CASES["a raster"](path)
-    monkeypatch.setattr(ShardedArray, "differs", lambda array, region, block, scratch: region)
+    monkeypatch.setattr(shards, "is_as_written", lambda writer, cells, n_bytes: False)
     with pytest.raises(VerificationError, match="read back"):
         convert(path)
     assert not (path.parent / "store.zarr").exists()

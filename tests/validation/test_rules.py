@@ -206,7 +206,7 @@ def test_x1_a_rule_that_crashes_is_a_finding(
             for rule in getattr(registry, name)
         )
         monkeypatch.setattr(registry, name, rules)
-        monkeypatch.setattr(f"usid_tasks.{'usid' if name[0] == 'C' else 'validate'}.{name}", rules)
+        monkeypatch.setattr(f"usid_tasks.usid.{name}", rules, raising=False)
     status, findings = validate(write_clean(tmp_path / "scan.h5"))
     assert status == (1 if severity == "error" else 0)
     assert [(f["id"], f["severity"]) for f in findings] == [("X1", severity)]

@@ -314,3 +314,21 @@ def test_no_rule_crashes(tmp_path_factory: pytest.TempPathFactory, data: st.Data
     assert not [finding for finding in findings if finding.id == "X1"]
     assert not [finding for finding in findings if finding.severity is Severity.ERROR]
     assert all(Finding.from_json(json.loads(json.dumps(f.to_json()))) == f for f in findings)
+
+
+def test_many_files_are_told_of_without_arrays(tmp_path: Path) -> None:
+    """Children judge them; the process that tells of them starts at once."""
+    for name in ("a.h5", "b.h5"):
+        write_clean(tmp_path / name)
+    code = (
+        "import json, sys; from pathlib import Path\n"
+        "from usid_tasks.settings import load_settings\n"
+        "from usid_tasks.validate import validate_paths\n"
+        "found = list(validate_paths([Path(sys.argv[1])], load_settings()))\n"
+        "heavy = {'numpy', 'h5py', 'xarray'} & set(sys.modules)\n"
+        "print(json.dumps([[len(findings) for _, findings in found], sorted(heavy)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [[0, 0], []]

@@ -32,7 +32,7 @@ def _folded(pair: TablePair, problems: dict[str, list[str]]) -> Iterator[Violati
 
 
 def _are_present(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         missing = {
             attribute: [
                 f"no attribute {name}"
@@ -45,9 +45,9 @@ def _are_present(judged: Judged) -> Iterator[Violation]:
 
 
 def _one_each(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         problems: dict[str, list[str]] = {attribute: [] for attribute in pair.tables}
-        for attribute, name, reading in pair.readings():
+        for attribute, name, reading in pair.readings:
             if reading.values is None:
                 what = f"{name} are no text" if reading.problem == "not text" else ""
                 problems[attribute].append(what or f"{name}: {reading.problem}")
@@ -55,12 +55,12 @@ def _one_each(judged: Judged) -> Iterator[Violation]:
 
 
 def _pair_agrees(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         differ = []
         for name in ("labels", "units"):
             read = [
                 (attribute, list(reading.values))
-                for attribute, what, reading in pair.readings()
+                for attribute, what, reading in pair.readings
                 if what == name and reading.values is not None
             ]
             if len(read) == 2 and read[0][1] != read[1][1]:
@@ -71,9 +71,9 @@ def _pair_agrees(judged: Judged) -> Iterator[Violation]:
 
 
 def _are_lists(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         notes: dict[str, list[str]] = {attribute: [] for attribute in pair.tables}
-        for attribute, name, reading in pair.readings():
+        for attribute, name, reading in pair.readings:
             notes[attribute] += [f"{name} {note}" for note in reading.notes]
             if name == "labels" and reading.values and "" in reading.values:
                 notes[attribute].append("an empty label")
@@ -84,9 +84,9 @@ def _no_placeholder(judged: Judged) -> Iterator[Violation]:
     units = read_scalar(judged.candidate.units).values
     if units and units[0].strip().lower() in PLACEHOLDERS:
         yield Violation(judged.path, f"units of the Main dataset: {units[0]!r}")
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         read: dict[str, tuple[str, ...]] = {}
-        for _, name, reading in pair.readings():
+        for _, name, reading in pair.readings:
             if reading.values is not None:
                 read.setdefault(name, reading.values)
         odd = [

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from numpy.typing import NDArray
 
-from usid_tasks.axes import UNIFORM_TOLERANCE
 from usid_tasks.labels import ListReading, read_labels, read_units
 from usid_tasks.mains import Main, Side
 from usid_tasks.records import Ancillary, Candidate, FileRecord, Group
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thresholds:
-    """From where on something is worth a finding.
-
-    ``uniform_tolerance`` is in steps over a whole axis, the others are sizes in bytes: of one
-    HDF5 chunk, and of a Main dataset without compression.
-    """
-
-    uniform_tolerance: float = UNIFORM_TOLERANCE
-    chunk_min: int = 16 * 1024
-    chunk_max: int = 16 * 1024**2
-    uncompressed_info: int = 256 * 1024**2
+from usid_tasks.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -50,8 +37,9 @@ class TablePair:
         """HDF5 path of the first table: where findings about both are told."""
         return next(iter(self.tables.values())).dataset.path
 
-    def misfits(self) -> dict[str, Ancillary]:
-        """Return the tables without one row (Position) or column for each point."""
+    @cached_property
+    def misfits(self) -> Mapping[str, Ancillary]:
+        """The tables without one row (Position) or column for each point."""
         return {
             attribute: table
             for attribute, table in self.tables.items()
@@ -60,7 +48,7 @@ class TablePair:
             or (self.n_points is not None and shape[self.axis] != self.n_points)
         }
 
-    @property
+    @cached_property
     def n_dims(self) -> int | None:
         """Number of dimensions; None where the tables fit neither the Main nor each other."""
         sizes = {
@@ -68,19 +56,20 @@ class TablePair:
             for table in self.tables.values()
             if (shape := table.dataset.shape) is not None and len(shape) == 2
         }
-        if self.misfits() or len(sizes) != 1 or 0 in sizes:
+        if self.misfits or len(sizes) != 1 or 0 in sizes:
             return None
         return sizes.pop()
 
-    def readings(self) -> Iterator[tuple[str, str, ListReading]]:
-        """Yield attribute, ``"labels"`` or ``"units"``, and what it means, of each table.
+    @cached_property
+    def readings(self) -> tuple[tuple[str, str, ListReading], ...]:
+        """Attribute, ``"labels"`` or ``"units"``, and what it means, of each table.
 
         Attributes that are missing are left to R9, tables that do not fit to R7 and R8.
         """
-        n_dims = self.n_dims
+        return () if self.n_dims is None else tuple(self._read(self.n_dims))
+
+    def _read(self, n_dims: int) -> Iterator[tuple[str, str, ListReading]]:
         for attribute, table in self.tables.items():
-            if n_dims is None:
-                return
             if table.labels.stored != "missing":
                 yield attribute, "labels", read_labels(table.labels, n_dims)
             if table.units.stored != "missing":
@@ -107,8 +96,12 @@ class Judged:
         shape = self.candidate.dataset.shape
         return (shape[0], shape[1]) if shape is not None and len(shape) == 2 else None
 
-    def pairs(self) -> Iterator[TablePair]:
-        """Yield each side that has a table."""
+    @cached_property
+    def pairs(self) -> tuple[TablePair, ...]:
+        """Each side that has a table."""
+        return tuple(self._pairs())
+
+    def _pairs(self) -> Iterator[TablePair]:
         for axis, name in enumerate(("Position", "Spectroscopic")):
             tables = {
                 attribute: table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ MODEL_TABLES = "USID model, «Ancillary Datasets»"
 def _fit_the_main(judged: Judged) -> Iterator[Violation]:
     if judged.shape is None:
         return
-    pairs = list(judged.pairs())
+    pairs = judged.pairs
     expected = "Position tables ({}, dimensions), Spectroscopic tables (dimensions, {})"
     if _is_transposed(judged, pairs):
         yield Violation(
@@ -29,7 +29,7 @@ def _fit_the_main(judged: Judged) -> Iterator[Violation]:
         )
         return
     for pair in pairs:
-        misfits = pair.misfits()
+        misfits = pair.misfits
         if misfits:
             told = [f"{name} of shape {table.dataset.shape}" for name, table in misfits.items()]
             found = f"{' and '.join(told)} for a Main dataset of shape {judged.shape}"
@@ -43,31 +43,31 @@ def _looks_transposed(pair: TablePair, table: Ancillary) -> bool:
     return shape is not None and len(shape) == 2 and shape[1 - pair.axis] == pair.n_points
 
 
-def _is_transposed(judged: Judged, pairs: list[TablePair]) -> bool:
+def _is_transposed(judged: Judged, pairs: Sequence[TablePair]) -> bool:
     """Return True if every table would fit the Main dataset with its axes swapped."""
     shape = judged.shape
     return (
         shape is not None
         and len(pairs) == 2
-        and all(pair.misfits().keys() == pair.tables.keys() for pair in pairs)
-        and all(not replace(pair, n_points=shape[1 - pair.axis]).misfits() for pair in pairs)
+        and all(pair.misfits.keys() == pair.tables.keys() for pair in pairs)
+        and all(not replace(pair, n_points=shape[1 - pair.axis]).misfits for pair in pairs)
     )
 
 
 def _pair_has_one_shape(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         shapes = {attribute: table.dataset.shape for attribute, table in pair.tables.items()}
-        if not pair.misfits() and len(set(shapes.values())) > 1:
+        if not pair.misfits and len(set(shapes.values())) > 1:
             told = [f"{attribute} of shape {shape}" for attribute, shape in shapes.items()]
             yield Violation(pair.path, ", ".join(told))
 
 
 def _have_a_dimension(judged: Judged) -> Iterator[Violation]:
-    for pair in judged.pairs():
+    for pair in judged.pairs:
         empty = [
             attribute
             for attribute, table in pair.tables.items()
-            if not pair.misfits() and (table.dataset.shape or ())[1 - pair.axis] == 0
+            if not pair.misfits and (table.dataset.shape or ())[1 - pair.axis] == 0
         ]
         if len(empty) == len(pair.tables):
             yield Violation(pair.path, f"{', '.join(empty)}: no dimension at all")

@@ -91,7 +91,7 @@ def _is_defined(judged: JudgedSide) -> Iterator[Violation]:
     if not side.grid.placement.n_rows:
         return
     for column in side.columns:
-        if column.values.dtype.kind not in "fc":
+        if column.values.dtype.kind not in "fc" or np.isfinite(column.values).all():
             continue
         undefined = ~np.isfinite(column.values) & _measured(side, column)
         if undefined.any():

@@ -34,8 +34,13 @@ from usid_tasks.stages import Encoder
 from usid_tasks.tree import Node, Tree, Variable
 from usid_tasks.workers import REPORT, Counted, Engine, Threads
 
-_SAMPLES, _SAMPLED_BYTES = 6, 4 * MIB
-"""Chunks that a codec is tried on, and the arrays that are worth it."""
+_SMALL: dict[Objective, str] = {
+    "fast": "blosc-lz4", "balanced": "blosc-zstd", "small": "blosc-zstd",
+}  # fmt: skip
+"""The codec of arrays that are too small to try some."""
+
+_SAMPLES, _SAMPLED_BYTES = (2, 6), 4 * MIB
+"""Chunks that a codec is tried on, one more for every GiB, and the arrays that are worth it."""
 
 
 @dataclass(frozen=True)
@@ -310,6 +315,8 @@ def codec_of(options: StoreOptions, samples: Sequence[NDArray[Any]]) -> tuple[Co
     """Return the codec that the options name, or the choice by samples."""
     if options.codec != AUTO:
         return parse_codec(options.codec, options.level), None
+    if not samples:
+        return parse_codec(_SMALL[options.objective]), None
     choice = choose_codec(samples, objective=options.objective)
     return choice.codec, choice
 
@@ -322,7 +329,8 @@ def samples_of(item: Item, array: ArrayPlan) -> list[NDArray[Any]]:
     n_chunks = math.prod(counts)
     scratch = Scratch(item.reader.scratch_bytes)
     samples = []
-    for place in sorted({n_chunks * k // _SAMPLES for k in range(_SAMPLES)}):
+    n_samples = min(_SAMPLES[0] + item.size_bytes // (1024 * MIB), _SAMPLES[1])
+    for place in sorted({n_chunks * (2 * k + 1) // (2 * n_samples) for k in range(n_samples)}):
         index = np.unravel_index(place, counts)
         region = tuple(
             slice(int(at) * edge, min((int(at) + 1) * edge, n))

@@ -1,0 +1,1 @@
+"""h5USID files written: a signal becomes a Measurement, in a new file or beside former ones."""
