@@ -1,4 +1,4 @@
-"""``python -m benchmarks convert|rechunk|scan|read``: measure, print, write RESULTS.md.
+"""``python -m benchmarks convert|rechunk|scan|read|write``: measure, print, write RESULTS.md.
 
 Exit status: 0, 1 where an outcome is wrong, 2 where nothing could be measured.
 """
@@ -20,6 +20,7 @@ from benchmarks import convert as converting
 from benchmarks import read as reading
 from benchmarks import rechunk as rechunking
 from benchmarks import scan as scanning
+from benchmarks import write as writing
 from benchmarks.contest import Bench
 from benchmarks.data import Values
 from benchmarks.machine import describe_machine
@@ -129,6 +130,19 @@ def read(
 ) -> None:
     """Read point spectra and images from stores of each intent."""
     _bench(reading.run, folder, size, repeats, seed, is_written=not no_write)
+
+
+@app.command()
+def write(
+    *,
+    folder: Folder = None,
+    size: Size = "1GiB",
+    repeats: Repeats = 3,
+    seed: Seed = 1,
+    no_write: NoWrite = False,
+) -> None:
+    """Write a Main dataset, against a single writer through h5py."""
+    _bench(writing.run, folder, size, repeats, seed, is_written=not no_write)
 
 
 def _size(option: str, text: str) -> int:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5r, h5t
 
-from usid_tasks.hdf5_types import StoredType, describe, mended_runs, stored_type
+from usid_tasks.hdf5_types import StoredType, describe, mended_runs, name_of, stored_type
 from usid_tasks.model import JSON
 from usid_tasks.records import Attributes, Texts
 
@@ -234,6 +234,8 @@ class AttributeReader:
                 continue
             record = {"type": stored.describe(), "shape": None if shape is None else list(shape)}
             record.update(_encoding(encoder.encodings))
+            if name_of(kind):
+                record["named_type"] = name_of(kind)
             if value is None and isinstance(kind, h5t.TypeReferenceID):
                 is_null = held.state == "null" if isinstance(held, Target) else not held
                 record["state"] = "null" if is_null else "dangling"

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5t
+from h5py import h5i, h5t
 
 from usid_tasks.model import JSON
 
@@ -155,6 +155,12 @@ def _describe(kind: h5t.TypeID) -> JSON:
     return {
         "class": type(kind).__name__, "size": kind.get_size(), "encoded": kind.encode().hex()
     }  # fmt: skip
+
+
+def name_of(kind: h5t.TypeID) -> str:
+    """Return the path of a type that is an object of its own; empty for all others."""
+    name = h5i.get_name(kind) if kind.committed() else None
+    return name.decode("utf-8", "surrogateescape") if name else ""
 
 
 def mended_runs(values: Any, dtype: np.dtype[Any]) -> Any:

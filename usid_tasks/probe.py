@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,13 +58,18 @@ class _Child:
             self.process.stdin.flush()
 
     def hear(self, timeout_s: float) -> dict[str, Any] | None:
-        """Return the child's next answer, None if it did not come in time or the child is gone."""
+        """Return the child's next answer, None if the child is gone.
+
+        Raises
+        ------
+        TimeoutError
+            If nothing comes for ``timeout_s`` seconds.
+        """
         assert self.process.stdout is not None, "the child answers on its output"
-        deadline = time.monotonic() + timeout_s
         while b"\n" not in self._heard:
-            left = deadline - time.monotonic()
-            ready = select.select([self.process.stdout], [], [], max(left, 0))[0]
-            part = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not select.select([self.process.stdout], [], [], timeout_s)[0]:
+                raise TimeoutError
+            part = os.read(self.process.stdout.fileno(), 65536)
             if not part:
                 return None
             self._heard += part
@@ -176,20 +180,22 @@ def _ask(
 
 def _hear(child: _Child, asked: _Asked, timeout_s: float) -> _Child | None:
     """Take the answer on a file; return the child, None if the file was its end."""
-    began = time.monotonic()
-    answer = child.hear(timeout_s)
-    if answer is not None:
-        asked.answer.set_result(answer)
-        return child
-    is_late = time.monotonic() - began >= timeout_s
-    asked.answer.set_exception(_failure(child.end(), asked.path, timeout_s if is_late else None))
-    return None
+    try:
+        answer = child.hear(timeout_s)
+    except TimeoutError:
+        child.end()
+        what = f"HDF5 did not come to an end in {timeout_s:g} s"
+        asked.answer.set_exception(NotHDF5Error(asked.path, what, _REMEDY))
+        return None
+    if answer is None:
+        asked.answer.set_exception(_failure(child.end(), asked.path))
+        return None
+    asked.answer.set_result(answer)
+    return child
 
 
-def _failure(status: int, path: Path, late_s: float | None) -> UsidError:
-    """Return why a child ended on a file; ``late_s`` are the seconds in which it did not."""
-    if late_s is not None:
-        return NotHDF5Error(path, f"HDF5 did not come to an end in {late_s:g} s", _REMEDY)
+def _failure(status: int, path: Path) -> UsidError:
+    """Return why a child that ended with this status did not answer."""
     how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
     if -status in _CRASHES:
         return NotHDF5Error(path, f"HDF5 crashed on it ({how})", _REMEDY)

@@ -55,7 +55,8 @@ class Storage:
     storage; ``unreadable`` tells why nothing can be decoded, empty where it can; ``way`` how blocks
     are read: by offset, by chunk index, or by h5py with the reason. ``filter_options`` are number,
     flags and parameters of each filter, ``fill`` the bytes of a fill value that was set, in
-    hexadecimal; ``times`` when it is allocated, and when filled.
+    hexadecimal; ``times`` when it is allocated, and when filled;
+    ``named_type`` the path of its type, where that is an object of its own.
     """
 
     layout: str
@@ -71,6 +72,7 @@ class Storage:
     maxshape: tuple[int | None, ...] | None = None
     fill: str = ""
     times: tuple[str, str] = ("", "")
+    named_type: str = ""
 
 
 @dataclass(frozen=True)

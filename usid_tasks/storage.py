@@ -16,6 +16,7 @@ from h5py import h5d, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from usid_tasks.errors import FileBusyError
+from usid_tasks.hdf5_types import name_of
 from usid_tasks.records import Elsewhere, Storage
 
 _LAYOUTS = {
@@ -96,6 +97,7 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
         dataset.maxshape,
         _fill_bytes(dataset, plist),
         (ALLOCATED[plist.get_alloc_time()], FILLED[plist.get_fill_time()]),
+        name_of(dataset.id.get_type()),
     )
 
 

@@ -145,6 +145,7 @@ def _storage(storage: Storage) -> JSON:
         "maxshape": list(storage.maxshape) if storage.maxshape is not None else None,
         "fill": storage.fill,
         "times": list(storage.times),
+        **({"named_type": storage.named_type} if storage.named_type else {}),
         **({"unwritten": [list(rows) for rows in storage.unwritten]} if storage.unwritten else {}),
         **({"elsewhere": _elsewhere(storage)} if storage.elsewhere else {}),
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5g, h5l, h5o, h5r, h5s, h5t
+from h5py import h5a, h5d, h5g, h5i, h5l, h5o, h5r, h5s, h5t
 
 
 def assert_alike(one: Path, two: Path, *, but: Iterable[tuple[str, str]] = ()) -> None:
@@ -83,7 +83,7 @@ class _Walk:
         for name in sorted(names[0] & names[1]):
             held = [h5a.open(holder, name) for holder in pair]
             kinds = [attribute.get_type() for attribute in held]
-            if not _same_type(*kinds):
+            if not _same_type(*kinds) or len({_type_name(kind) for kind in kinds}) > 1:
                 yield _told(path), _told(name), f"type {_looks(kinds[0])} and {_looks(kinds[1])}"
                 continue
             shapes = [_extent(attribute.get_space()) for attribute in held]
@@ -99,7 +99,7 @@ class _Walk:
 
     def datasets(self, path: bytes, pair: tuple[Any, Any]) -> Iterator[tuple[str, str, str]]:
         kinds = [dataset.get_type() for dataset in pair]
-        if not _same_type(*kinds):
+        if not _same_type(*kinds) or len({_type_name(kind) for kind in kinds}) > 1:
             yield _told(path), "/type", f"{_looks(kinds[0])} and {_looks(kinds[1])}"
             return
         extents = [_extent(dataset.get_space()) for dataset in pair]
@@ -160,6 +160,10 @@ def _same_type(one: h5t.TypeID, two: h5t.TypeID) -> bool:
         is_array = isinstance(one, h5t.TypeArrayID)
         return same_base and (not is_array or one.get_array_dims() == two.get_array_dims())
     return bool(one.equal(two))
+
+
+def _type_name(kind: h5t.TypeID) -> bytes | None:
+    return h5i.get_name(kind) if kind.committed() else None
 
 
 def _looks(kind: h5t.TypeID) -> str:

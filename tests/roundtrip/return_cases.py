@@ -256,6 +256,8 @@ def links(path: Path) -> Path:
         file["type again"] = file["type"]
         file["type"].attrs["told"] = "µ"
         file["type"].attrs["scale_factor"] = np.float32(0.1)
+        group.create_dataset("typed", (3,), file["type"])[...] = (1, 0.5)
+        group["typed"].attrs.create("typed", (2, 1.5), dtype=file["type"])
         file["enum"] = h5py.enum_dtype({"a": 0, "b": 5}, basetype="u1")
     return path
 
@@ -311,6 +313,29 @@ def layouts(path: Path) -> Path:
     return path
 
 
+def half_written(path: Path) -> Path:
+    """Write datasets of which a part was never written, by rows, by columns and all."""
+    with sound(path) as file:
+        group = file.create_group("extra")
+        ways = {"gzip": {"compression": "gzip"}, "lzf": {"compression": "lzf"}, "plain": {}}
+        for name, how in ways.items():
+            options = {"shape": (10, 8), "dtype": ">i4", "chunks": (3, 4), "fillvalue": 7, **how}
+            group.create_dataset(f"{name} rows", **options)[:4] = 1
+            group.create_dataset(f"{name} columns", **options)[:, :4] = 2
+            group.create_dataset(f"{name} nothing", **options)
+            filled = group.create_dataset(f"{name} filled", **options)
+            filled[...] = 7
+            main = channel(file)["Raw_Data"]
+            again = file.create_group(f"{name} Main").create_dataset(
+                "Raw_Data", (12, 5), "f4", chunks=(4, 2), **how
+            )
+            again[:6, :2] = 3
+            again.attrs.update(dict(main.attrs))
+        group.create_dataset("texts", (3,), h5py.string_dtype())
+        group.create_dataset("records", (3,), [("a", "i4"), ("b", "S3")])
+    return path
+
+
 def large_attributes(path: Path) -> Path:
     """Write attributes larger than HDF5's earliest format holds."""
     with h5py.File(path, "w", libver="latest") as file:
@@ -358,6 +383,7 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "references": references,
     "links": links,
     "layouts": layouts,
+    "half written": half_written,
     "large attributes": large_attributes,
     "names that are no UTF-8": names_not_utf8,
     "gzip": _stored(GZIP),

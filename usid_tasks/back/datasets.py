@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from h5py import h5d, h5p, h5s, h5t, h5z
+from h5py import h5d, h5f, h5i, h5o, h5p, h5s, h5t, h5z
 from numpy.typing import NDArray
 
 from usid_tasks.back.stored import STORAGE, TYPE, StoredObject
-from usid_tasks.back.types import make_type
+from usid_tasks.back.types import make_type, raw_name
 from usid_tasks.model import JSON
 from usid_tasks.storage import ALLOCATED, FILLED
 
@@ -37,6 +37,20 @@ def type_of(stored: StoredObject, tell: Tell) -> h5t.TypeID:
         dtype = np.dtype(document["data_type"])
         tell(TYPE, f"is {dtype}: {error}")
         return h5t.py_create(dtype)
+
+
+def named_type(
+    file: h5f.FileID, path: str, kind: h5t.TypeID, tell: Callable[[str], None]
+) -> h5t.TypeID:
+    """Return the type that is an object at a path; ``kind`` where there is none, or no path."""
+    if not path:
+        return kind
+    try:
+        found = h5o.open(file, raw_name(path))
+    except KeyError:
+        tell(f"was the type {path}, which is not in the store")
+        return kind
+    return found
 
 
 def space_of(stored: StoredObject) -> h5s.SpaceID:
@@ -104,10 +118,11 @@ def make_dataset(
         If its type is not told in full.
     """
     kind = type_of(stored, tell)
+    named = stored.attrs["usid_storage"].get("named_type", "")
     return h5d.create(
         above,
         name,
-        kind,
+        named_type(h5i.get_file_id(above), named, kind, lambda what: tell(TYPE, what)),
         space_of(stored),
         dcpl=properties_of(stored, kind, tell),
         lcpl=links,

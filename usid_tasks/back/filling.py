@@ -82,31 +82,38 @@ class Filling:
         return box
 
 
-def main_filling(
-    store: SourceStore, objects: Mapping[str, StoredObject], path: str, kind: h5t.TypeID
-) -> Filling:
-    """Return the values of a Main dataset, placed by the index tables in the store."""
-    stored = objects[path]
-    cells = {
-        name: Cells.of(_points(store, objects, side["indices"], name), may_pad=name == "position")
-        for name, side in stored.attrs["usid_sides"].items()
-    }
-    dtype = bytes_dtype(kind)
-    components = tuple(
-        (tuple(document["attributes"].get("usid_field", ())), store.array(place))
-        for place, document in stored.arrays_of("main").items()
-    )
-    values = MainValues(cells["position"], cells["spectroscopic"], dtype or kind.dtype, components)
-    return _filling(stored, values, kind, is_raw=dtype is not None)
+class Mains:
+    """The values of Main datasets, placed by the index tables in the store.
 
+    Each table is read once, however many Mains share it.
+    """
 
-def _points(
-    store: SourceStore, objects: Mapping[str, StoredObject], table: str, side: str
-) -> NDArray[Any]:
-    """Return an index table, one row for each point."""
-    ((place, _),) = objects[table].arrays.items()
-    indices = whole(store, place)
-    return indices if side == "position" else np.ascontiguousarray(indices.T)
+    def __init__(self, store: SourceStore, objects: Mapping[str, StoredObject]) -> None:
+        self._store = store
+        self._objects = objects
+        self._cells: dict[tuple[str, str], Cells] = {}
+
+    def filling(self, stored: StoredObject, kind: h5t.TypeID) -> Filling:
+        """Return the values of one Main dataset."""
+        sides = stored.attrs["usid_sides"]
+        position, spectroscopic = (
+            self._places(name, sides[name]["indices"]) for name in ("position", "spectroscopic")
+        )
+        dtype = bytes_dtype(kind)
+        components = tuple(
+            (tuple(document["attributes"].get("usid_field", ())), self._store.array(place))
+            for place, document in stored.arrays_of("main").items()
+        )
+        values = MainValues(position, spectroscopic, dtype or kind.dtype, components)
+        return _filling(stored, values, kind, is_raw=dtype is not None)
+
+    def _places(self, side: str, table: str) -> Cells:
+        if (side, table) not in self._cells:
+            ((place, _),) = self._objects[table].arrays.items()
+            indices, is_position = whole(self._store, place), side == "position"
+            points = indices if is_position else np.ascontiguousarray(indices.T)
+            self._cells[(side, table)] = Cells.of(points, may_pad=is_position)
+        return self._cells[(side, table)]
 
 
 def whole(store: SourceStore, place: str) -> NDArray[Any]:

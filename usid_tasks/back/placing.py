@@ -92,7 +92,8 @@ class Cells:
 def _flat(ranks: NDArray[np.intp], shape: Sequence[int]) -> NDArray[np.intp]:
     if not shape:
         return np.zeros(len(ranks), np.intp)
-    return np.ravel_multi_index(tuple(ranks.T), tuple(shape))
+    flat: NDArray[np.intp] = np.ravel_multi_index(tuple(ranks.T), tuple(shape))
+    return flat
 
 
 def _short(places: NDArray[np.intp]) -> Picked:

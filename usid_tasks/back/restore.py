@@ -10,7 +10,7 @@ import h5py
 from h5py import h5d
 
 from usid_tasks.back.encoding import ChunkEncoder
-from usid_tasks.back.filling import Filling, extra_filling, main_filling, write_whole
+from usid_tasks.back.filling import Filling, Mains, extra_filling, write_whole
 from usid_tasks.back.means import Means
 from usid_tasks.back.sink import Sink
 from usid_tasks.back.skeleton import Skeleton, dataset_at, needs_new_format
@@ -74,9 +74,10 @@ def write_hdf5(
             skeleton.make_objects()
             made = [one for one in objects.values() if one.is_dataset and one.path in skeleton.made]
             skeleton.make_attributes()
+            mains = Mains(store, objects)
             for stored in made:
                 check()
-                later += _fill(stream, objects, stored, skeleton)
+                later += _fill(stream, mains, stored, skeleton)
         sink.check()
     for filling, offset in later:
         write_by_offset(path, filling, offset, Stream(store, beside, means))
@@ -84,23 +85,22 @@ def write_hdf5(
 
 
 def _fill(
-    stream: Stream,
-    objects: Mapping[str, StoredObject],
-    stored: StoredObject,
-    skeleton: Skeleton,
+    stream: Stream, mains: Mains, stored: StoredObject, skeleton: Skeleton
 ) -> list[tuple[Filling, int]]:
     """Write the values of a dataset, or return them with their offset, to be written later."""
     store = stream.store
+    if not stored.was_written:
+        return []
     dataset = dataset_at(skeleton.file, stored.path)
     kind = dataset.get_type()
     if stored.is_main:
-        filling = main_filling(store, objects, stored.path, kind)
+        filling = mains.filling(stored, kind)
     elif stored.attrs["usid_encoding"] in _STREAMED:
         filling = extra_filling(store, stored, kind)
     else:
         write_whole(store, stored, dataset, lambda cell: skeleton.refer(stored.path, VALUES, cell))
         return []
-    if not filling.size_bytes or not stored.was_written:
+    if not filling.size_bytes:
         return []
     plist = dataset.get_create_plist()
     layout = plist.get_layout()

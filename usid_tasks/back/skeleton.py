@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5o, h5p, h5r, h5s, h5t
 
-from usid_tasks.back.datasets import make_dataset
+from usid_tasks.back.datasets import make_dataset, named_type
 from usid_tasks.back.stored import (
     VALUES,
     Difference,
@@ -44,10 +45,10 @@ def _size(attribute: StoredAttribute) -> int:
     if attribute.record.get("shape") is None:
         return 0
     try:
-        size: int = make_type(attribute.record["type"]).get_size()
+        kind = make_type(attribute.record["type"])
     except ValueError:
         return 0
-    return size * math.prod(attribute.record["shape"])
+    return len(kind.encode()) + int(kind.get_size()) * math.prod(attribute.record["shape"])
 
 
 class Skeleton:
@@ -71,9 +72,7 @@ class Skeleton:
     def make_objects(self) -> None:
         """Make all groups and datasets, the links and the named types."""
         for path, stored in self.objects.items():
-            if stored.is_dataset:
-                self._make_dataset(path, stored)
-            elif path != "/":
+            if not stored.is_dataset and path != "/":
                 above, name = self._place(path)
                 h5g.create(above, name, lcpl=_naming(name))
                 self.made.add(path)
@@ -82,11 +81,14 @@ class Skeleton:
             for path, stored in self.objects.items()
             for name, link in stored.links.items()
         ]
-        for path, name, link in links:
+        for above, last, link in links:
             if "datatype" in link:
-                self._make_named_type(path, name, link["datatype"])
-        for path, name, link in links:
-            self._make_link(path, raw_name(name), link)
+                self._make_named_type(above, last, link["datatype"])
+        for path, stored in self.objects.items():
+            if stored.is_dataset:
+                self._make_dataset(path, stored)
+        for above, last, link in links:
+            self._make_link(above, raw_name(last), link)
 
     def make_attributes(self) -> None:
         """Make all attributes; references to what was deleted come last, as they lead nowhere."""
@@ -197,7 +199,10 @@ class Skeleton:
                 encodings=_encodings(record, kind),
             )
         space = h5s.create_simple(tuple(shape)) if shape else h5s.create(h5s.SCALAR)
-        held = h5a.create(holder, name, kind, space)
+        told = partial(self.tell, path, attribute.name)
+        held = h5a.create(
+            holder, name, named_type(self.file.id, record.get("named_type", ""), kind, told), space
+        )
         if math.prod(shape):
             held.write(array, mtype=memory)
         if record.get("state") == DANGLING:

@@ -120,10 +120,14 @@ def attributes_in(
 
 def left_out(store: SourceStore, objects: Mapping[str, StoredObject]) -> Iterator[Difference]:
     """Yield what the source had and the store never got, as far as its receipt tells."""
-    for finding in store.receipt.findings:
-        is_unread = finding.id == "F2" and finding.severity is Severity.ERROR
-        if is_unread and finding.path not in objects:
-            yield Difference(finding.path, VALUES, f"is not in the store: {finding.found}")
+    unread = {
+        finding.path: finding.found
+        for finding in store.receipt.findings
+        if finding.id == "F2" and finding.severity is Severity.ERROR
+    }
+    for path, found in unread.items():
+        if path not in objects:
+            yield Difference(path, VALUES, f"is not in the store: {found}")
     chosen = store.receipt.extra.get("datasets")
     if chosen:
         yield Difference("/", VALUES, f"the store holds only what {', '.join(chosen)} needs")

@@ -46,13 +46,16 @@ class Stream:
 
     @contextmanager
     def boxed(
-        self, filling: Filling, unit: Sequence[int], *, copies: int
+        self, filling: Filling, unit: Sequence[int], *, copies: int, is_cut: bool = False
     ) -> Iterator[tuple[Filling, list[Region]]]:
-        """Give values, and the boxes of whole units in which they are best read."""
+        """Give values, and the boxes of whole units in which they are best read.
+
+        Where each unit has to be looked at, they are cut into units.
+        """
         box = filling.box(unit, self.means, copies=copies)
         with suited(self.store, filling.values, box, self.beside, self.means) as values:
             suiting = replace(filling, values=values)
-            box = suiting.box(unit, self.means, copies=copies)
+            box = tuple(unit) if is_cut else suiting.box(unit, self.means, copies=copies)
             yield suiting, list(boxes(values.shape, box))
 
 
@@ -74,7 +77,7 @@ def allocate(dataset: h5d.DatasetID, filling: Filling) -> int | None:
 
 def write_by_hdf5(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> None:
     """Read boxes in threads, and let HDF5 encode and write them in this one."""
-    means = stream.means
+    means, fill = stream.means, _fill_of(dataset, filling.values.dtype)
 
     def put(region: Region, cells: NDArray[Any]) -> None:
         space = dataset.get_space()
@@ -86,14 +89,16 @@ def write_by_hdf5(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> N
         dataset.write(memory, space, flat, mtype=filling.memory)
         means.advance(cells.nbytes)
 
-    with stream.boxed(filling, _unit(dataset), copies=3) as (suiting, regions):
+    is_cut = bool(filling.unwritten)
+    with stream.boxed(filling, _unit(dataset), copies=3, is_cut=is_cut) as (suiting, regions):
 
         def read(region: Region) -> NDArray[Any]:
             means.check()
             return np.ascontiguousarray(suiting.values.read(region))
 
         for region, cells in _ahead(regions, read, means.workers):
-            put(region, cells)
+            if not (region and filling.leaves_out(region[0].start, cells, fill)):
+                put(region, cells)
 
 
 def write_chunks(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> None:
@@ -102,8 +107,9 @@ def write_chunks(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> No
     chunk = plist.get_chunk()
     options = [plist.get_filter(place) for place in range(plist.get_nfilters())]
     filters = tuple((int(option[0]), tuple(map(int, option[2]))) for option in options)
+    fill = _fill_of(dataset, filling.values.dtype)
     encoder = ChunkEncoder(
-        chunk, filters, _fill_of(dataset, filling.values.dtype), filling.unwritten
+        chunk, filters, fill, lambda first, cells: filling.leaves_out(first, cells, fill)
     )
     means, itemsize = stream.means, filling.values.dtype.itemsize
     with stream.boxed(filling, chunk, copies=4) as (suiting, regions):
@@ -131,7 +137,7 @@ def _unit(dataset: h5d.DatasetID) -> tuple[int, ...]:
     plist = dataset.get_create_plist()
     if plist.get_layout() == h5d.CHUNKED:
         return tuple(plist.get_chunk())
-    return (1,) * dataset.rank
+    return (1,) * len(dataset.shape)
 
 
 def _ahead(

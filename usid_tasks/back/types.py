@@ -99,9 +99,9 @@ def bytes_dtype(kind: h5t.TypeID) -> np.dtype[Any] | None:
     for numbers that NumPy does not have.
     """
     try:
-        dtype = kind.dtype
+        dtype: np.dtype[Any] = kind.dtype
         if not dtype.hasobject and h5t.py_create(dtype, logical=True).equal(kind):
-            return np.dtype(dtype)
+            return dtype
     except (TypeError, ValueError, NotImplementedError):
         pass
     return _dtype_by_parts(kind)

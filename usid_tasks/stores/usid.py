@@ -199,9 +199,11 @@ def _begun(place: Path) -> Iterator[Path]:
 def _hdf5_errors(path: Path) -> Iterator[None]:
     """Turn what HDF5 raises while it writes into a three-part error."""
     try:
-        with durable.writing(path):
-            yield
-    except (RuntimeError, ValueError) as error:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            with durable.writing(path):
+                raise
         raise UsidError(
             path, f"HDF5 cannot make it: {error}", "Report this with the store's zarr.json."
         ) from error
