@@ -47,7 +47,7 @@ def array_by_h5py(made: list[Any], dest: str) -> Work:
     return work
 
 
-def array_by_writer(made: list[Any], dest: str, is_verified: bool) -> Work:  # noqa: FBT001
+def array_by_writer(made: list[Any], dest: str, *, is_verified: bool = True) -> Work:
     """Prepare ``file_writer`` of an array in memory, or all of it but the verification."""
     signal = _signal(_recipe(made), _array(_recipe(made)))
 
@@ -78,7 +78,9 @@ def blocks_by_h5py(made: list[Any], dest: str) -> Work:
     return work
 
 
-def blocks_by_writer(made: list[Any], dest: str, scheduler: str) -> Work:
+def blocks_by_writer(
+    made: list[Any], dest: str, *, scheduler: str = "threads", is_verified: bool = True
+) -> Work:
     """Prepare ``file_writer`` of a Dask array on two ``threads``, or two ``processes``.
 
     The work alone begins when the processes are there.
@@ -91,7 +93,7 @@ def blocks_by_writer(made: list[Any], dest: str, scheduler: str) -> Work:
     def write(**scheduling: Any) -> float:
         began = time.perf_counter()
         with dask.config.set(**scheduling):
-            _write(dest, signal, is_verified=True)
+            _write(dest, signal, is_verified=is_verified)
         return time.perf_counter() - began
 
     def work() -> Told:

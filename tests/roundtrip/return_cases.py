@@ -362,6 +362,21 @@ def names_not_utf8(path: Path) -> Path:
     return path
 
 
+def cells_that_are_arrays(path: Path) -> Path:
+    """Write a Main dataset of which each cell is an array, contiguous and in chunks."""
+    with h5py.File(path, "w") as file:
+        for number, how in enumerate([{}, {"chunks": (5, 3), "compression": "gzip"}]):
+            group = channel(file, number)
+            old = write_main(group, position=raster(), spectroscopic=BIAS)
+            attrs = {name: old.attrs[name] for name in old.attrs}
+            del group["Raw_Data"]
+            new = group.create_dataset("Raw_Data", (12, 5), np.dtype(("<f4", (2, 3))), **how)
+            new[...] = distinct((12, 5, 2, 3))
+            for name, value in attrs.items():
+                new.attrs[name] = value
+    return path
+
+
 def _main(table: np.ndarray, labels: list[str], **how: Any) -> Callable[[Path], Path]:
     return lambda path: write_file(path, Side(table, labels), BIAS, **how)
 
@@ -382,6 +397,7 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "variable lengths": variable_lengths,
     "references": references,
     "links": links,
+    "cells that are arrays": cells_that_are_arrays,
     "layouts": layouts,
     "half written": half_written,
     "large attributes": large_attributes,

@@ -204,7 +204,7 @@ class Counting:
     """Values of which only shape, type and steps are asked."""
 
     def __init__(self, shape: tuple[int, ...], itemsize: int, steps: list[list[int]]) -> None:
-        self.shape, self.dtype, self._steps = shape, np.dtype(f"V{itemsize}"), steps
+        self.shape, self.itemsize, self._steps = shape, itemsize, steps
         self.beside_bytes = 0
 
     def steps(self, dim: int) -> list[int]:

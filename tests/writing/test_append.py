@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import random
 import shutil
 import signal as signals
@@ -19,9 +21,9 @@ from usid_files import MAIN, Side, channel, line, write_file, write_main
 from written_signals import assert_file_holds, signal
 
 from usid_tasks import file_writer, validate_file
-from usid_tasks.errors import VerificationError
+from usid_tasks.errors import NotHDF5Error, RefusedError, VerificationError
 from usid_tasks.writing import measurements, replacing
-from usid_tasks.writing.former import check_former
+from usid_tasks.writing.former import check_former, read_former
 from usid_tasks.writing.structure import next_measurement
 
 
@@ -123,6 +125,19 @@ def test_any_hdf5_file_can_be_added_to(write, path, how):
     assert "Measurement_001" not in {found.path for found in validate_file(path)}
 
 
+@pytest.mark.parametrize("mark", [b"SNOD", b"TREE", b"HEAP", b"OHDR", b"GCOL"])
+def test_a_damaged_file_is_not_added_to(path, mark):
+    rich_file(path, libver="latest" if mark == b"OHDR" else "earliest")
+    content = path.read_bytes()
+    assert mark in content
+    path.write_bytes(content.replace(mark, b"????"))
+    before = path.read_bytes()
+    with pytest.raises(NotHDF5Error):
+        file_writer(path, signal())
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
 def spoil(path: Path, what: str) -> None:
     """Change one thing of a copy."""
     with h5py.File(path, "r+") as file:
@@ -160,10 +175,10 @@ def test_any_change_of_what_was_there_is_found(tmp_path, what):
     shutil.copy(original, copied)
     with h5py.File(copied, "r+") as file:
         file.create_group("Measurement_001")
-    check_former(original, copied, new="Measurement_001")
+    check_former(read_former(original), copied, new="Measurement_001")
     spoil(copied, what)
     with pytest.raises(VerificationError, match="is not in the copy as it is in the file"):
-        check_former(original, copied, new="Measurement_001")
+        check_former(read_former(original), copied, new="Measurement_001")
 
 
 def flip(path: Path, offset: int) -> None:
@@ -240,6 +255,27 @@ def test_a_copy_is_made_by_whatever_way_there_is(write, path, monkeypatch, why):
         monkeypatch.setattr(replacing.os, "copy_file_range", refuse)
     write(signal())
     assert_file_holds(path, signal({"Y": 300}, {"Bias": 400}))
+    assert_file_holds(path, signal(), main_of(1))
+
+
+def test_a_copy_may_be_a_reference_to_the_same_bytes(write, path, monkeypatch):
+    """As Btrfs and XFS answer FICLONE; then there need not be the room of a whole copy."""
+    large = signal({"Y": 300}, {"Bias": 4000})
+    write(large)
+
+    def clone(dest: int, request: int, source: int) -> int:
+        assert request == 0x40049409
+        assert os.fstat(source).st_ino == path.stat().st_ino
+        os.write(dest, os.pread(source, path.stat().st_size, 0))
+        return 0
+
+    usage = shutil.disk_usage(path.parent)
+    monkeypatch.setattr(replacing.shutil, "disk_usage", lambda _: usage._replace(free=2 * 2**20))
+    with pytest.raises(RefusedError, match=r"2\.0 MiB are free"):
+        write(signal())
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    write(signal())
+    assert_file_holds(path, large)
     assert_file_holds(path, signal(), main_of(1))
 
 

@@ -26,8 +26,10 @@ def test_write(tmp_path):
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
     assert done.stdout.count(f"│ {writing.H5PY} ") == 2
-    for name in (writing.BARE, writing.OURS, writing.THREADS, writing.PROCESSES):
+    for name in (writing.OURS, writing.THREADS, writing.PROCESSES):
         assert f"│ {name} " in done.stdout
+    for name in (writing.OURS, writing.THREADS):
+        assert f"│ {name}, {writing.BARE} " in done.stdout
 
 
 @pytest.mark.parametrize("is_whole", [False, True])

@@ -23,8 +23,8 @@ class Values(Protocol):
         ...
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of a cell, as the file holds it."""
+    def itemsize(self) -> int:
+        """Bytes of a cell in the file."""
         ...
 
     @property
@@ -37,25 +37,30 @@ class Values(Protocol):
         ...
 
     def read(self, box: Region) -> NDArray[Any]:
-        """Return the cells of a box, C-contiguous."""
+        """Return the cells of a box as opaque bytes, C-contiguous."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayValues:
-    """The values of a dataset that the store holds as they are, numbers or raw bytes.
+    """The values of a dataset that the store holds as they are: numbers or raw bytes.
 
-    ``dtype`` is that of a cell in the file; raw bytes are the last dimension of ``array``.
+    ``number`` is the type of numbers in the file; None for raw bytes, which are the last
+    dimension of ``array``.
     """
 
     array: ShardedArray
-    dtype: np.dtype[Any]
-    is_bytes: bool
+    number: np.dtype[Any] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the dataset."""
-        return self.array.shape[:-1] if self.is_bytes else self.array.shape
+        return self.array.shape[:-1] if self.number is None else self.array.shape
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a cell in the file."""
+        return self.array.shape[-1] if self.number is None else self.number.itemsize
 
     @property
     def beside_bytes(self) -> int:
@@ -68,21 +73,23 @@ class ArrayValues:
         return [edge] if edge < self.shape[dim] else []
 
     def read(self, box: Region) -> NDArray[Any]:
-        """Return the cells of a box.
+        """Return the cells of a box as opaque bytes.
 
         Raises
         ------
         VerificationError, UsidError
             If a shard is missing, damaged or cannot be read.
         """
-        region = (*box, slice(0, self.array.shape[-1])) if self.is_bytes else tuple(box)
+        region = tuple(box)
+        if self.number is None:
+            region = (*box, slice(0, self.itemsize))
         extent = [part.stop - part.start for part in region]
         size = math.prod(extent) * self.array.dtype.itemsize
         block = buffer_of(size)[:size].view(self.array.dtype).reshape(extent)
         self.array.read(region, block, Scratch(self.array.chunk_bytes))
-        if self.is_bytes:
-            return block.view(self.dtype).reshape(extent[:-1])
-        return block.astype(self.dtype, copy=False)
+        if self.number is not None:
+            block = block.astype(self.number, copy=False)
+        return block.reshape(-1).view(f"V{self.itemsize}").reshape(extent[: len(box)])
 
 
 def box_shape(
@@ -103,7 +110,7 @@ def box_shape(
     shape = values.shape
     box = [min(edge, n) for edge, n in zip(unit, shape, strict=True)]
     for dim in reversed(range(len(shape))):
-        line_bytes = max(math.prod(box) // box[dim] * values.dtype.itemsize, 1)
+        line_bytes = max(math.prod(box) // box[dim] * values.itemsize, 1)
         box[dim] = _extent(
             shape[dim],
             unit[dim],

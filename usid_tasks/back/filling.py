@@ -47,7 +47,7 @@ class Filling:
     @property
     def size_bytes(self) -> int:
         """Bytes of all cells."""
-        return math.prod(self.values.shape) * self.values.dtype.itemsize
+        return math.prod(self.values.shape) * self.values.itemsize
 
     def leaves_out(self, first_row: int, cells: NDArray[Any], fill: Any) -> bool:
         """Return whether cells were never written: nothing but fill values, where there were some.
@@ -70,7 +70,7 @@ class Filling:
         beside = WORKER_BYTES + self.values.beside_bytes
         room = (means.memory_bytes // means.workers - beside) // copies
         box = box_shape(self.values, unit, max(room, 1), wanted_bytes=BOX_BYTES)
-        size = math.prod(box) * self.values.dtype.itemsize
+        size = math.prod(box) * self.values.itemsize
         if size > max(room, 1):
             needed = means.workers * (beside + copies * size)
             raise RefusedError(
@@ -136,10 +136,9 @@ def extra_filling(store: SourceStore, stored: StoredObject, kind: h5t.TypeID) ->
     array = store.array(place)
     if stored.attrs["usid_encoding"] == "bytes":
         is_raw = kind.get_size() == array.shape[-1]
-        cell = np.dtype(f"V{array.shape[-1]}")
-        return _filling(stored, ArrayValues(array, cell, is_bytes=True), kind, is_raw=is_raw)
+        return _filling(stored, ArrayValues(array, None), kind, is_raw=is_raw)
     raw = bytes_dtype(kind)
-    values = ArrayValues(array, raw or kind.dtype, is_bytes=False)
+    values = ArrayValues(array, raw or kind.dtype)
     return _filling(stored, values, kind, is_raw=raw is not None)
 
 

@@ -116,16 +116,21 @@ class MainValues:
     ----------
     position, spectroscopic
         Places of its rows and of its columns.
-    dtype
-        Of a cell, as the file holds it.
+    cell
+        Type of a cell, as the file holds it.
     components
         For each array the names that lead to its field, none for a plain dataset.
     """
 
     position: Cells
     spectroscopic: Cells
-    dtype: np.dtype[Any]
+    cell: np.dtype[Any]
     components: tuple[tuple[tuple[str, ...], ShardedArray], ...]
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a cell."""
+        return self.cell.itemsize
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,7 +164,7 @@ class MainValues:
         return array.chunk[:n_position], array.chunk[n_position:n_dims]
 
     def read(self, box: Region) -> NDArray[Any]:
-        """Return the cells of some rows and columns.
+        """Return the cells of some rows and columns, ``(rows, columns)``, as opaque bytes.
 
         Raises
         ------
@@ -167,13 +172,16 @@ class MainValues:
             If a shard is missing, damaged or cannot be read.
         """
         rows, columns = box
-        out = np.zeros((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        size = math.prod(shape) * self.itemsize
+        out = buffer_of(size)[:size]
+        cells = out.view(self.cell.base).reshape(shape + self.cell.shape)
         for field, array in self.components:
-            target = out
+            target = cells
             for name in field:
                 target = target[name]
             self._read_component(array, rows, columns, target)
-        return out
+        return out.view(f"V{self.itemsize}").reshape(shape)
 
     def _read_component(
         self, array: ShardedArray, rows: slice, columns: slice, target: NDArray[Any]

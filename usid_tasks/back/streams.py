@@ -77,7 +77,7 @@ def allocate(dataset: h5d.DatasetID, filling: Filling) -> int | None:
 
 def write_by_hdf5(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> None:
     """Read boxes in threads, and let HDF5 encode and write them in this one."""
-    means, fill = stream.means, _fill_of(dataset, filling.values.dtype)
+    means, fill = stream.means, _fill_of(dataset)
 
     def put(region: Region, cells: NDArray[Any]) -> None:
         space = dataset.get_space()
@@ -85,8 +85,7 @@ def write_by_hdf5(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> N
         if region:
             space.select_hyperslab(tuple(part.start for part in region), extent)
         memory = h5s.create_simple(extent) if extent else h5s.create(h5s.SCALAR)
-        flat = np.frombuffer(cells, f"V{filling.values.dtype.itemsize}").reshape(extent)
-        dataset.write(memory, space, flat, mtype=filling.memory)
+        dataset.write(memory, space, cells, mtype=filling.memory)
         means.advance(cells.nbytes)
 
     is_cut = bool(filling.unwritten)
@@ -94,7 +93,7 @@ def write_by_hdf5(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> N
 
         def read(region: Region) -> NDArray[Any]:
             means.check()
-            return np.ascontiguousarray(suiting.values.read(region))
+            return suiting.values.read(region)
 
         for region, cells in _ahead(regions, read, means.workers):
             if not (region and filling.leaves_out(region[0].start, cells, fill)):
@@ -107,11 +106,11 @@ def write_chunks(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> No
     chunk = plist.get_chunk()
     options = [plist.get_filter(place) for place in range(plist.get_nfilters())]
     filters = tuple((int(option[0]), tuple(map(int, option[2]))) for option in options)
-    fill = _fill_of(dataset, filling.values.dtype)
+    fill = _fill_of(dataset)
     encoder = ChunkEncoder(
         chunk, filters, fill, lambda first, cells: filling.leaves_out(first, cells, fill)
     )
-    means, itemsize = stream.means, filling.values.dtype.itemsize
+    means, itemsize = stream.means, filling.values.itemsize
     with stream.boxed(filling, chunk, copies=4) as (suiting, regions):
 
         def read(region: Region) -> list[Encoded]:
@@ -124,12 +123,12 @@ def write_chunks(dataset: h5d.DatasetID, filling: Filling, stream: Stream) -> No
             means.advance(math.prod(part.stop - part.start for part in region) * itemsize)
 
 
-def _fill_of(dataset: h5d.DatasetID, cell: np.dtype[Any]) -> Any:
-    """Return the fill value of a dataset as a cell, zero where none was set."""
+def _fill_of(dataset: h5d.DatasetID) -> Any:
+    """Return the fill value of a dataset as opaque bytes, zeros where none was set."""
     plist, fill = dataset.get_create_plist(), np.zeros((), dataset.dtype)
     if plist.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED:
         plist.get_fill_value(fill)
-    return np.frombuffer(fill.tobytes(), cell)[0]
+    return np.void(fill.tobytes())
 
 
 def _unit(dataset: h5d.DatasetID) -> tuple[int, ...]:
@@ -178,8 +177,8 @@ def write_by_offset(path: Path, filling: Filling, offset: int, stream: Stream) -
             if region is None:
                 return
             means.check()
-            cells = np.ascontiguousarray(suiting.values.read(region))
-            first = _first_cell(region, values.shape) * values.dtype.itemsize
+            cells = suiting.values.read(region)
+            first = _first_cell(region, values.shape) * values.itemsize
             with durable.writing(path):
                 _write_all(fd, cells.reshape(-1).view(np.uint8), offset + first)
             means.advance(cells.nbytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,15 +25,29 @@ Extent = tuple[int, int]
 """Where bytes of a dataset lie, and how many."""
 
 
-def check_former(original: Path, copy: Path, *, new: str) -> None:
-    """Compare all that a file holds with what its copy, which has a group more, holds.
+def read_former(original: Path) -> FileRecord:
+    """Return the record of a file that is to be added to.
+
+    Raises
+    ------
+    FileBusyError, NotHDF5Error
+        If HDF5 cannot open it, or not read all of it.
+    """
+    with open_hdf5(original) as file, _reading(original):
+        return scan(file, str(original))
+
+
+def check_former(before: FileRecord, copy: Path, *, new: str) -> None:
+    """Compare all that a file held with what its copy, which has a group more, holds.
 
     Groups, links, attributes and layouts have to be equal, and the bytes of all values.
 
     Parameters
     ----------
-    original, copy
-        The files.
+    before
+        The record of the file, which is as it was.
+    copy
+        The other file.
     new
         Name of the group that only the copy has, in its root.
 
@@ -43,15 +58,9 @@ def check_former(original: Path, copy: Path, *, new: str) -> None:
     NotHDF5Error
         If HDF5 cannot read all of the original.
     """
-    with open_hdf5(original) as one, open_hdf5(copy) as other:
-        try:
-            before = scan(one, str(original))
-        except (OSError, RuntimeError, KeyError) as error:
-            what = f"HDF5 cannot read all of it: {error}"
-            raise NotHDF5Error(
-                original, what, "Write to another file, or use replace=True"
-            ) from error
-        _check_records(before, scan(other, str(original)), new)
+    original = Path(before.file)
+    with open_hdf5(original) as one, open_hdf5(copy) as other, _reading(original):
+        _check_records(before, scan(other, before.file), new)
         with original.open("rb") as stream, copy.open("rb") as copied:
             for path, dataset in before.datasets.items():
                 if dataset.storage.elsewhere:
@@ -59,8 +68,17 @@ def check_former(original: Path, copy: Path, *, new: str) -> None:
                 where = f"{original}:{printable(path)}"
                 pair = open_object(one, path), open_object(other, path)
                 _check_bytes(stream.fileno(), copied.fileno(), pair, where)
-                if _is_beside(dataset, pair[0]):
+                if _is_beside(dataset):
                     _check_cells(pair, where)
+
+
+@contextmanager
+def _reading(original: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        what = f"HDF5 cannot read all of it: {error}"
+        raise NotHDF5Error(original, what, "Write to another file, or use replace=True") from error
 
 
 def _check_records(before: FileRecord, after: FileRecord, new: str) -> None:
@@ -114,15 +132,16 @@ def _extents(dataset: h5py.Dataset) -> Iterator[Extent]:
         yield from found
 
 
-def _is_beside(dataset: Dataset, opened: h5py.Dataset) -> bool:
+def _is_beside(dataset: Dataset) -> bool:
     """Return True where values lie outside extents: small ones, and those of any length."""
-    is_of_any_length = dataset.dtype is not None and dataset.dtype.hasobject
-    return dataset.storage.layout == "compact" or (is_of_any_length and opened.shape is not None)
+    if dataset.dtype is None or dataset.shape is None:
+        return False
+    return dataset.storage.layout == "compact" or dataset.dtype.hasobject
 
 
 def _check_cells(pair: tuple[h5py.Dataset, h5py.Dataset], where: str) -> None:
     one, other = pair
-    if one.dtype is None or not one.shape:
+    if not one.shape:
         rows: Iterator[object] = iter([()])
     else:
         step = max(1, _CELLS_AT_ONCE * one.shape[0] // max(one.size, 1))

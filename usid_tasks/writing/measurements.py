@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from usid_tasks.usid import open_hdf5
 from usid_tasks.writing.comparing import check_new
 from usid_tasks.writing.contents import Contents
-from usid_tasks.writing.former import check_former
+from usid_tasks.writing.former import check_former, read_former
 from usid_tasks.writing.opening import open_to_write
 from usid_tasks.writing.replacing import Staged, copy_file, refuse_no_room
 from usid_tasks.writing.storing import needs_scratch, write_values
@@ -32,7 +31,7 @@ def write_measurement(place: Staged, contents: Contents) -> str:
     RefusedError
         If there is not the room.
     NotHDF5Error
-        If the file that is there is no HDF5 file.
+        If the file that is there is no HDF5 file, or HDF5 cannot read all of it.
     VerificationError
         If what is read back is not what was written.
     FileBusyError
@@ -40,20 +39,21 @@ def write_measurement(place: Staged, contents: Contents) -> str:
     UsidError
         If the file cannot be written.
     """
-    is_added = place.former is not None and not contents.options.is_replacing
+    former = None
+    if place.former is not None and not contents.options.is_replacing:
+        former = read_former(place.target)
     needed = contents.around_bytes + (contents.cells.size_bytes if contents.is_raw else 0)
     if needs_scratch(contents):
         needed += contents.cells.size_bytes
-    if is_added:
-        with open_hdf5(place.target):
-            copy_file(place.target, place.file, more_bytes=needed)
-    else:
+    if former is None:
         refuse_no_room(place.folder, needed)
-    with open_to_write(place.file, is_new=not is_added) as file:
-        made = write_structure(file, contents, is_new=not is_added)
+    else:
+        copy_file(place.target, place.file, more_bytes=needed)
+    with open_to_write(place.file, is_new=former is None) as file:
+        made = write_structure(file, contents, is_new=former is None)
     written = write_values(place.file, made, contents, scratch=place.scratch)
     check_new(place.file, made.path, contents, written, where=str(place.target))
-    if is_added:
-        check_former(place.target, place.file, new=made.path.split("/")[1])
+    if former is not None:
+        check_former(former, place.file, new=made.path.split("/")[1])
     place.publish()
     return made.path
