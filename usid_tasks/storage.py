@@ -8,15 +8,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import h5py
 import numpy as np
-from h5py import h5d, h5s, h5t, h5z
+from h5py import h5d, h5s, h5z
 from numpy.typing import NDArray
 
 from usid_tasks.errors import FileBusyError
-from usid_tasks.hdf5_types import name_of
+from usid_tasks.hdf5_types import StoredType, name_of, stored_type
 from usid_tasks.records import Elsewhere, Storage
 
 _LAYOUTS = {
@@ -65,94 +65,151 @@ def read_storage(dataset: h5py.Dataset) -> Storage:
         If another program is writing a file that holds values of a virtual dataset: HDF5 would
         show fill values.
     """
-    plist = dataset.id.get_create_plist()
-    layout = _LAYOUTS.get(plist.get_layout(), "unknown")
+    held = dataset.id
+    stored = stored_type(held.get_type())
+    return storage_of(held, held.shape, stored, user_block_bytes=dataset.file.userblock_size)
+
+
+def storage_of(
+    held: h5d.DatasetID,
+    shape: tuple[int, ...] | None,
+    stored: StoredType,
+    *,
+    user_block_bytes: int,
+) -> Storage:
+    """Return how an open dataset of known shape and type is stored, see :func:`read_storage`.
+
+    ``user_block_bytes`` is the size of what stands before HDF5's own bytes in the file.
+    """
+    look = _Look.at(held, shape, stored, user_block_bytes)
+    layout = look.layout
     elsewhere: tuple[Elsewhere, ...] = ()
-    if plist.get_external_count():
-        layout = "external"
-        elsewhere = tuple(_external_files(dataset))
+    if layout == "external":
+        elsewhere = tuple(_external_files(h5py.Dataset(held)))
     elif layout == "virtual":
-        elsewhere = tuple(_virtual_sources(dataset))
-    entries = [plist.get_filter(index) for index in range(plist.get_nfilters())]
+        elsewhere = tuple(_virtual_sources(h5py.Dataset(held)))
     names = tuple(
         entry[3].decode("ascii", "replace").split(";")[0].strip() or str(entry[0])
-        for entry in entries
+        for entry in look.filters
     )
     missing = [
         name
-        for name, entry in zip(names, entries, strict=True)
+        for name, entry in zip(names, look.filters, strict=True)
         if not h5z.filter_avail(int(entry[0]))
     ]
     return Storage(
         layout,
-        dataset.chunks,
+        look.chunks,
         names,
-        int(dataset.id.get_storage_size()),
-        dataset.id.get_offset(),
-        _unwritten_rows(dataset, layout),
+        int(held.get_storage_size()),
+        held.get_offset(),
+        _unwritten_rows(look),
         elsewhere,
-        _decoding_problem(dataset, missing) if missing else "",
-        _way(dataset, layout),
-        tuple((int(entry[0]), int(entry[1]), tuple(map(int, entry[2]))) for entry in entries),
-        dataset.maxshape,
-        _fill_bytes(dataset, plist),
-        (ALLOCATED[plist.get_alloc_time()], FILLED[plist.get_fill_time()]),
-        name_of(dataset.id.get_type()),
+        _decoding_problem(h5py.Dataset(held), missing) if missing else "",
+        look.way(),
+        tuple((int(entry[0]), int(entry[1]), tuple(map(int, entry[2]))) for entry in look.filters),
+        _most(look),
+        _fill_bytes(look),
+        (ALLOCATED[look.plist.get_alloc_time()], FILLED[look.plist.get_fill_time()]),
+        name_of(held.get_type()),
     )
-
-
-def _fill_bytes(dataset: h5py.Dataset, plist: h5py.h5p.PropDCID) -> str:
-    """Return the fill value that a writer set, as hexadecimal bytes; empty for HDF5's own."""
-    if plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
-        return ""
-    try:
-        value = np.zeros((), dataset.dtype)
-        plist.get_fill_value(value)
-    except (TypeError, ValueError, OSError, RuntimeError):
-        return ""  # of a type that h5py cannot hold
-    return "" if value.dtype.hasobject else value.tobytes().hex()
-
-
-def _way(dataset: h5py.Dataset, layout: str) -> str:
-    reason = why_not(dataset)
-    if reason:
-        return f"by h5py ({reason})"
-    return "by offset" if layout == "contiguous" else "by chunk index"
 
 
 def why_not(dataset: h5py.Dataset) -> str:
     """Return why a dataset has to be read by h5py, empty if it can be read directly."""
-    if dataset.ndim != 2:
-        return f"{dataset.ndim} dimensions"
-    plist = dataset.id.get_create_plist()
-    layout = plist.get_layout()
-    if plist.get_external_count():
-        return "external storage"
-    if layout not in (h5d.CONTIGUOUS, h5d.CHUNKED):
-        return "compact storage" if layout == h5d.COMPACT else "virtual storage"
-    if layout == h5d.CONTIGUOUS and dataset.id.get_offset() is None:
-        return "never written"
-    kind = dataset.id.get_type()
+    held = dataset.id
+    stored = stored_type(held.get_type())
+    return _Look.at(held, held.shape, stored, dataset.file.userblock_size).why_not()
+
+
+class _Look(NamedTuple):
+    """An open dataset with its creation properties."""
+
+    held: h5d.DatasetID
+    shape: tuple[int, ...] | None
+    stored: StoredType
+    user_block_bytes: int
+    plist: h5py.h5p.PropDCID
+    layout: str
+    chunks: tuple[int, ...] | None
+    filters: tuple[Any, ...]
+
+    @classmethod
+    def at(
+        cls,
+        held: h5d.DatasetID,
+        shape: tuple[int, ...] | None,
+        stored: StoredType,
+        user_block_bytes: int,
+    ) -> _Look:
+        plist = held.get_create_plist()
+        layout = _LAYOUTS.get(plist.get_layout(), "unknown")
+        if plist.get_external_count():
+            layout = "external"
+        chunks = plist.get_chunk() if layout == "chunked" else None
+        filters = tuple(plist.get_filter(index) for index in range(plist.get_nfilters()))
+        return cls(held, shape, stored, user_block_bytes, plist, layout, chunks, filters)
+
+    def way(self) -> str:
+        reason = self.why_not()
+        if reason:
+            return f"by h5py ({reason})"
+        return "by offset" if self.layout == "contiguous" else "by chunk index"
+
+    def why_not(self) -> str:
+        if self.shape is None or len(self.shape) != 2:
+            return f"{len(self.shape or ())} dimensions"
+        if self.layout not in ("contiguous", "chunked"):
+            return f"{self.layout} storage"
+        if self.layout == "contiguous" and self.held.get_offset() is None:
+            return "never written"
+        dtype = self.stored.dtype
+        if not self.stored.is_shared or dtype is None:
+            return "a type whose bytes NumPy does not share"
+        unknown = [
+            entry[3].decode("ascii", "replace") or str(entry[0])
+            for entry in self.filters
+            if not _is_decoded_here(int(entry[0]))
+        ]
+        if unknown:
+            return f"the filter {', '.join(unknown)}"
+        if dtype.subdtype is not None:
+            return "cells that are arrays"
+        if not self._filters_every_chunk():
+            return "partial chunks that are not filtered"
+        return "a user block before the file" if self.user_block_bytes else ""
+
+    def _filters_every_chunk(self) -> bool:
+        """Return False where chunks that overhang the dataset are, or may be, left unfiltered."""
+        if self.chunks is None or not self.filters or self.shape is None:
+            return True
+        if not any(n % edge for n, edge in zip(self.shape, self.chunks, strict=True)):
+            return True
+        ask = _chunk_options()
+        options = ctypes.c_uint(0)
+        found = ask is not None and ask(self.plist.id, ctypes.byref(options)) >= 0
+        return found and not options.value
+
+
+def _most(look: _Look) -> tuple[int | None, ...] | None:
+    """Return how far a dataset may grow (None: without end); None for a null dataspace."""
+    if look.layout == "contiguous" or look.shape is None:
+        return look.shape  # what lies in one piece never grows
+    most = look.held.get_space().get_simple_extent_dims(True)  # noqa: FBT003 - h5py takes it so
+    return tuple(None if limit == h5s.UNLIMITED else limit for limit in most)
+
+
+def _fill_bytes(look: _Look) -> str:
+    """Return the fill value that a writer set, as hexadecimal bytes; empty for HDF5's own."""
+    dtype = look.stored.dtype
+    if dtype is None or look.plist.fill_value_defined() != h5d.FILL_VALUE_USER_DEFINED:
+        return ""
     try:
-        is_shared = h5t.py_create(kind.dtype, logical=True).equal(kind) and not kind.dtype.hasobject
-    except (TypeError, ValueError, NotImplementedError):
-        is_shared = False
-    if not is_shared:
-        return "a type whose bytes NumPy does not share"
-    unknown = [
-        plist.get_filter(index)[3].decode("ascii", "replace") or str(plist.get_filter(index)[0])
-        for index in range(plist.get_nfilters())
-        if not _is_decoded_here(int(plist.get_filter(index)[0]))
-    ]
-    if unknown:
-        return f"the filter {', '.join(unknown)}"
-    if kind.dtype.subdtype is not None:
-        return "cells that are arrays"
-    if layout == h5d.CHUNKED and not _filters_every_chunk(dataset, plist):
-        return "partial chunks that are not filtered"
-    if dataset.file.userblock_size:
-        return "a user block before the file"
-    return ""
+        value = np.zeros((), dtype)
+        look.plist.get_fill_value(value)
+    except (TypeError, ValueError, OSError, RuntimeError):
+        return ""  # of a type that h5py cannot hold
+    return "" if dtype.hasobject else value.tobytes().hex()
 
 
 def _is_decoded_here(number: int) -> bool:
@@ -186,34 +243,24 @@ def _chunk_options() -> Callable[..., int] | None:
     return cast("Callable[..., int]", found)
 
 
-def _filters_every_chunk(dataset: h5py.Dataset, plist: h5py.h5p.PropDCID) -> bool:
-    """Return False where chunks that overhang the dataset are, or may be, left unfiltered."""
-    overhangs = any(n % edge for n, edge in zip(dataset.shape, dataset.chunks, strict=True))
-    if not overhangs or not plist.get_nfilters():
-        return True
-    ask = _chunk_options()
-    options = ctypes.c_uint(0)
-    return ask is not None and ask(plist.id, ctypes.byref(options)) >= 0 and not options.value
-
-
-def _unwritten_rows(dataset: h5py.Dataset, layout: str) -> tuple[Rows, ...]:
+def _unwritten_rows(look: _Look) -> tuple[Rows, ...]:
     """Return the rows of which no value, or not every value, was ever written."""
-    shape = dataset.shape
+    shape, layout, held = look.shape, look.layout, look.held
     if not shape or not math.prod(shape):
         return ()
     if layout == "contiguous":
-        return () if dataset.id.get_storage_size() else ((0, shape[0]),)
+        return () if held.get_storage_size() else ((0, shape[0]),)
     if layout == "virtual":
-        return _rows_where(_mapped_values(dataset) < math.prod(shape[1:]), 1, shape[0])
-    if layout != "chunked":
+        return _rows_where(_mapped_values(h5py.Dataset(held)) < math.prod(shape[1:]), 1, shape[0])
+    chunks = look.chunks
+    if chunks is None:
         return ()
-    chunks = dataset.chunks
     counts = [-(-size // edge) for size, edge in zip(shape, chunks, strict=True)]
-    if dataset.id.get_num_chunks() >= math.prod(counts):
+    if held.get_num_chunks() >= math.prod(counts):
         return ()
     written = np.zeros(counts[0], dtype=np.int64)
     starts: list[int] = []
-    dataset.id.chunk_iter(lambda chunk: starts.append(chunk.chunk_offset[0]))
+    held.chunk_iter(lambda chunk: starts.append(chunk.chunk_offset[0]))
     np.add.at(written, np.array(starts, dtype=np.int64) // chunks[0], 1)
     return _rows_where(written < math.prod(counts[1:]), chunks[0], shape[0])
 

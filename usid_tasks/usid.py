@@ -39,7 +39,7 @@ from usid_tasks.records import (
     Group,
     Reference,
 )
-from usid_tasks.storage import read_storage
+from usid_tasks.storage import storage_of
 from usid_tasks.tables import Tables, read_piece
 from usid_tasks.thresholds import UNIFORM_TOLERANCE
 
@@ -203,6 +203,7 @@ class _Objects:
         self._file = file
         self._links = links
         self._kept: dict[str, dict[str, Any]] = {}
+        self._user_block_bytes = int(file.userblock_size)
         self._attributes = AttributeReader(file, links.targets)
         for path in links.by_group:
             self._read_group(path)
@@ -227,7 +228,7 @@ class _Objects:
         attributes, self._kept[path] = self._attributes.read(held, _KEPT)
         self.datasets[path] = Dataset(
             path, shape, stored.dtype, stored.describe(), attributes,
-            read_storage(h5py.Dataset(held, readonly=True)),
+            storage_of(held, shape, stored, user_block_bytes=self._user_block_bytes),
         )  # fmt: skip
 
     def _describe_link(self, group: h5g.GroupID, link: _Link) -> JSON:

@@ -19,7 +19,7 @@ from convert_files import assert_holds, made_file, small
 from rechunk_stores import MAIN
 
 from usid_tasks.claims import Claim
-from usid_tasks.convert import convert_file
+from usid_tasks.convert import convert_file, plan_file
 from usid_tasks.errors import UsidError
 from usid_tasks.ingest import IngestRequest, ingest
 from usid_tasks.journal import JOURNAL, DoneFile
@@ -231,12 +231,19 @@ def test_unfinished_work_is_mended_after_a_week(tmp_path, path, settings, monkey
     assert not list(slots(tmp_path))
 
 
+# each shard takes a moment longer: on a fast machine a run must not end before its kill
 CODE = """
-import sys
+import sys, time
 sys.path[:0] = sys.argv[3:]
 from convert_files import small
 from usid_tasks.convert import convert_file
-convert_file(sys.argv[1], sys.argv[2], settings=small(chunk="16 KiB", shard_max="64 KiB"))
+from usid_tasks.shards import ShardedArray
+plain = ShardedArray.write
+def write(*arguments, **options):
+    time.sleep(0.005)
+    return plain(*arguments, **options)
+ShardedArray.write = write
+convert_file(sys.argv[1], sys.argv[2], settings=small(chunk="16 KiB", shard_max="64 KiB", memory="32 MiB"))
 """
 
 
@@ -257,10 +264,11 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(tmp_p
     _, told = undisturbed.communicate(timeout=200)
     assert undisturbed.returncode == 0, told.decode()
     whole = tmp_path / "undisturbed.zarr"
-    n_shards = len(looks(whole))
+    settings = small(chunk="16 KiB", shard_max="64 KiB", memory="32 MiB")
+    n_tasks = plan_file(path, tmp_path / "m.zarr", settings=settings).n_tasks
     dest = tmp_path / "killed/made.zarr"
     chosen = random.Random(20261122)
-    for moment in sorted(chosen.sample(range(1, n_shards * 2 // 3), 20)):
+    for moment in sorted(chosen.sample(range(1, n_tasks * 2 // 3), 20)):
         run = start(path, dest)
         until = time.monotonic() + 60
         while n_marked(dest.parent) < moment and time.monotonic() < until:

@@ -78,7 +78,7 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, 
     assert n_killed >= 8
     last = start(lab, dest)
     out, err = last.communicate(timeout=300)
-    assert last.returncode == 0, err.decode()
+    assert last.returncode == 0, (out + err).decode()
     *files, _ = [json.loads(line) for line in out.splitlines()]
     assert {record["outcome"] for record in files} <= {Outcome.DONE.value, Outcome.CURRENT.value}
     changed = start(lab, tmp_path / "changed")

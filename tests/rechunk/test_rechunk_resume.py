@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -208,7 +209,8 @@ def n_marked(dest: Path) -> int:
     """Return how many tasks of all stages are marked in what is staged."""
     count = 0
     for path in dest.glob(f".usid/staging/*/*/{JOURNAL}/*.done"):
-        count += path.read_bytes().count(b"\1")
+        with contextlib.suppress(FileNotFoundError):  # the run has just taken it over
+            count += path.read_bytes().count(b"\1")
     return count
 
 
@@ -218,7 +220,7 @@ def test_killed_at_seeded_moments_finished_shards_stay(tmp_path):
     big = small_settings(chunk="64 KiB", shard_max="1 MiB")
     former = made_store(tmp_path, rows=64, columns=64, n=4096, settings=big)
     store = rechunk_store(former, tmp_path / "spectra.zarr", intent="spectra", settings=big).store
-    memory = 2 * WORKER_BYTES + 4 * 2**20
+    memory = 2 * WORKER_BYTES + 6 * 2**20
     settings = small_settings(chunk="64 KiB", shard_max="256 KiB")
     plan = plan_store(
         store, tmp_path / "m.zarr", intent="images", memory=memory, workers=2, settings=settings

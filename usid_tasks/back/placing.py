@@ -140,7 +140,7 @@ class MainValues:
     @property
     def beside_bytes(self) -> int:
         """What reading takes besides the box: a chunk decoded, encoded and cut out."""
-        return 3 * max(array.chunk_bytes for _, array in self.components)
+        return max(2 * array.chunk_bytes + self._cut_bytes(array) for _, array in self.components)
 
     def steps(self, dim: int) -> list[int]:
         """Return extents of boxes along a dimension that cut few chunks in two."""
@@ -162,6 +162,12 @@ class MainValues:
         n_position = len(self.position.shape)
         n_dims = n_position + len(self.spectroscopic.shape)
         return array.chunk[:n_position], array.chunk[n_position:n_dims]
+
+    def _cut_bytes(self, array: ShardedArray) -> int:
+        """Return the bytes of the cells of a chunk; of a cell that is an array all are wanted."""
+        down, along = self._edges(array)
+        inner = array.shape[len(down) + len(along) :]
+        return math.prod((*down, *along, *inner)) * array.dtype.itemsize
 
     def read(self, box: Region) -> NDArray[Any]:
         """Return the cells of some rows and columns, ``(rows, columns)``, as opaque bytes.
@@ -190,7 +196,7 @@ class MainValues:
         n_position, n_dims = len(edges[0]), len(edges[0]) + len(edges[1])
         across = list(self.spectroscopic.pieces(columns, edges[1]))
         inner = tuple(slice(0, n) for n in array.shape[n_dims:])
-        scratch, held = Scratch(array.chunk_bytes), buffer_of(array.chunk_bytes)
+        scratch, held = Scratch(array.chunk_bytes), buffer_of(self._cut_bytes(array))
         for down in self.position.pieces(rows, edges[0]):
             for along in across:
                 region = down.region + along.region + inner
