@@ -25,7 +25,8 @@ LIMIT_S = 3600.0
 
 _SAMPLE_S = 0.02
 _LAST_LINES = 12
-_FOREIGN = ("USID_", "DASK_", "PREFECT_")
+# settings of whoever starts it; without bytecode our modules alone would be compiled anew
+_FOREIGN = ("USID_", "DASK_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)

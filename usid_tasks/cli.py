@@ -5,6 +5,7 @@ Nothing but typer is imported before a command runs, so that ``usid --help`` ans
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -99,12 +100,19 @@ def _options(
     del version, debug  # their callbacks have done it
 
 
+_COLLECT_AFTER = 50_000
+"""Objects made between two searches for cycles: importing alone makes some 100,000 that stay."""
+
+
 def main() -> None:
     """Run the command line and leave with its exit status.
 
     A :class:`~usid_tasks.errors.UsidError` is told in its three parts. Anything unexpected is
     told in a sentence, its traceback kept in a file; ``--debug`` shows tracebacks at once.
     """
+    # threads that OpenBLAS would start wait in a busy loop, on cores that copy
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
     try:
         app(prog_name="usid")
     except SystemExit as leaving:
@@ -120,6 +128,8 @@ def main() -> None:
         what = f"unexpected {type(error).__name__}: {error}"
         _complain(getattr(error, "filename", None) or "usid", what, _keep_traceback())
         sys.exit(NOT_RUN)
+    finally:
+        gc.freeze()  # the memory goes with the process: leaving need not look through it
 
 
 def _complain(where: object, what: str, remedy: str) -> None:

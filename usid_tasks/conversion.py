@@ -14,7 +14,7 @@ from usid_tasks.intents import parse_intent
 from usid_tasks.mains import Main
 from usid_tasks.model import Finding, Outcome, Severity
 from usid_tasks.plans import Plan
-from usid_tasks.readback import check_cells
+from usid_tasks.readback import check_cells, make_ready
 from usid_tasks.receipts import MainRecord
 from usid_tasks.settings import Settings
 from usid_tasks.stores.zarr import (
@@ -48,16 +48,6 @@ class Converted:
     elsewhere: tuple[str, ...] = ()
     plan: Plan | None = None
     counted: Counted | None = None
-
-
-def looks_of(path: Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file is written or replaced: size, mtime, ctime and inode.
-
-    The digest, the values and the attributes of one conversion belong together if these are the
-    same before and after; a writer can set mtime back, but not ctime.
-    """
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def changed(path: Path) -> FileBusyError:
@@ -262,6 +252,7 @@ def convert_to(
         planned = plan_store(opened.tree, options_of(settings))
         approve(planned)
         begin(planned.size_bytes)
+        make_ready()
         try:
             arrays, counted = write_store(
                 planned, folder, journal=journal, engine=engine, check=check, advance=advance

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +16,9 @@ from usid_tasks.conversion import (
     Converted,
     changed,
     convert_to,
-    looks_of,
     open_source,
     options_of,
 )
-from usid_tasks.digests import file_digest
 from usid_tasks.errors import (
     ClaimedError,
     FileBusyError,
@@ -33,6 +29,7 @@ from usid_tasks.errors import (
     VerificationError,
 )
 from usid_tasks.estimates import estimated
+from usid_tasks.file_digests import SourceDigest, looks_of
 from usid_tasks.journal import JOURNAL
 from usid_tasks.model import JSON, LAYOUT_VERSION, Finding, Outcome
 from usid_tasks.places import STORE_SUFFIX, receipt_path
@@ -94,6 +91,7 @@ def convert_file(
     settings: Settings | None = None,
     progress: Progress | None = None,
     engine: Engine | None = None,
+    begun: SourceDigest | None = None,
 ) -> ConvertResult:
     """Convert one h5USID file to one verified Zarr store and give it a receipt.
 
@@ -112,6 +110,8 @@ def convert_file(
         Told of every block.
     engine
         What does the tasks; threads by default.
+    begun
+        The digest of the source, where the caller has begun with it already.
 
     Run again after a kill, with the same source and settings, it takes up what is done.
 
@@ -143,43 +143,44 @@ def convert_file(
         lock = lock_state(source)
         if lock.is_busy:
             raise FileBusyError(source, lock.value, "Try again when the writer is done.")
-        looks, before = looks_of(source), source.stat()
-        staged = destination.staging(claim, work=work_of(source, looks, settings, datasets))
-        with keeping_unfinished(destination, staged), digesting(source) as digest:
-            converted = convert_to(
-                source,
-                staged,
-                settings=settings,
-                datasets=datasets,
-                journal=staged.parent / JOURNAL,
-                engine=engine,
-                check=claim.check,
-                begin=lambda total: progress.begin("converting", size_bytes=total),
-                advance=lambda n_bytes: progress.advance(size_bytes=n_bytes),
-                approve=lambda planned: approve(planned, store.parent),
-            )
-            file_digest = digest()
-            if looks_of(source) != looks:
-                raise changed(source)
-            if not converted.arrays:
-                destination.discard(staged)
-                return _result(converted, store)
-            receipt = build_receipt(
-                SourceRecord(
-                    root_name="",
-                    path=key,
-                    size=before.st_size,
-                    mtime_ns=before.st_mtime_ns,
-                    ctime_ns=before.st_ctime_ns,
-                    inode=before.st_ino,
-                    digest=file_digest,
-                ),
-                converted,
-                started=started,
-                settings_digest=shaping_digest(settings),
-                extra={"source_path": str(source.absolute()), "datasets": datasets or None},
-            )
-            destination.publish(staged, receipt, claim)
+        with begun or SourceDigest(source) as digest:
+            looks, before = digest.looks, source.stat()
+            staged = destination.staging(claim, work=work_of(source, looks, settings, datasets))
+            with keeping_unfinished(destination, staged):
+                converted = convert_to(
+                    source,
+                    staged,
+                    settings=settings,
+                    datasets=datasets,
+                    journal=staged.parent / JOURNAL,
+                    engine=engine,
+                    check=claim.check,
+                    begin=lambda total: progress.begin("converting", size_bytes=total),
+                    advance=lambda n_bytes: progress.advance(size_bytes=n_bytes),
+                    approve=lambda planned: approve(planned, store.parent),
+                )
+                source_digest = digest.result()
+                if looks_of(source) != looks:
+                    raise changed(source)
+                if not converted.arrays:
+                    destination.discard(staged)
+                    return _result(converted, store)
+                receipt = build_receipt(
+                    SourceRecord(
+                        root_name="",
+                        path=key,
+                        size=before.st_size,
+                        mtime_ns=before.st_mtime_ns,
+                        ctime_ns=before.st_ctime_ns,
+                        inode=before.st_ino,
+                        digest=source_digest,
+                    ),
+                    converted,
+                    started=started,
+                    settings_digest=shaping_digest(settings),
+                    extra={"source_path": str(source.absolute()), "datasets": datasets or None},
+                )
+                destination.publish(staged, receipt, claim)
     return _result(converted, store)
 
 
@@ -252,26 +253,6 @@ def work_of(
         ]
     )  # fmt: skip
     return f"convert-{blake3(told.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
-
-
-@contextmanager
-def digesting(source: Path, known: str | None = None) -> Iterator[Callable[[], str]]:
-    """Take the digest of a file beside other work, unless it is known; what is given waits."""
-    if known is not None:
-        yield lambda: known
-        return
-    stop = threading.Event()
-
-    def go_on(_: int) -> None:
-        if stop.is_set():
-            raise InterruptedError
-
-    with ThreadPoolExecutor(1, thread_name_prefix="usid-digest") as pool:
-        future = pool.submit(file_digest, source, threads=1, progress=go_on)
-        try:
-            yield future.result
-        finally:
-            stop.set()
 
 
 @contextmanager

@@ -1,15 +1,9 @@
-r"""Digests ``algorithm:hex``: trees over fixed pieces, of a file's bytes or an array's cells.
+r"""Digests ``blake3-tiles:hex`` of arrays: BLAKE3 at the leaves and at the root of a tree.
 
-Two algorithms, both BLAKE3 at the leaves and at the root:
-
-``blake3-tree-4MiB``
-    The leaves are the file's pieces of 4 MiB (the last one shorter). The root hashes the line
-    ``blake3-tree-4MiB <bytes>\n`` and the 32-byte digests of the pieces in order.
-``blake3-tiles``
-    The leaves are tiles of the logical array, whose shape follows from the array's shape alone
-    (:func:`tile_shape`), whatever the chunks, the shards, the codec or the order of reading.
-    A tile's bytes are its in-bounds cells in C order, little-endian. The root hashes one line,
-    ``blake3-tiles {"dtype": "<f4", "shape": [3, 4]}\n``, and the tiles' digests in C order.
+The leaves are tiles of the logical array, whose shape follows from the array's shape alone
+(:func:`tile_shape`), whatever the chunks, the shards, the codec or the order of reading. A tile's
+bytes are its in-bounds cells in C order, little-endian. The root hashes one line,
+``blake3-tiles {"dtype": "<f4", "shape": [3, 4]}\n``, and the tiles' digests in C order.
 
 Text of variable length has the dtype ``utf-8``; a cell is its length in bytes (8 bytes,
 little-endian) and its UTF-8 bytes.
@@ -19,25 +13,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from blake3 import blake3
 from numpy.typing import ArrayLike, NDArray
 
-from usid_tasks.errors import FileBusyError, VerificationError
+from usid_tasks.errors import VerificationError
 
-FILE_ALGORITHM = "blake3-tree-4MiB"
 ARRAY_ALGORITHM = "blake3-tiles"
-PIECE_BYTES = 4 * 2**20
 TILE_CELLS = 2**14
 
 DIGEST_BYTES = 32
@@ -45,83 +33,6 @@ DIGEST_BYTES = 32
 
 # cells are brought into tile order in slabs that stay in the processor's cache
 _SLAB_BYTES = 2**20
-_CHANGED = "It is taken again once it has settled; wait until its writer is done."
-
-
-def file_digest(
-    path: Path,
-    *,
-    progress: Callable[[int], None] | None = None,
-    threads: int | None = None,
-) -> str:
-    """Return the digest of a file's bytes, in memory that does not grow with the file.
-
-    Parameters
-    ----------
-    path
-        The file; it is read once, from its beginning to its end.
-    progress
-        Called with the number of bytes done since the last call, from the calling thread.
-    threads
-        Threads that read and hash; by default as many as processors, at most 4.
-
-    Raises
-    ------
-    FileBusyError
-        If the file changed while it was read.
-    """
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        before = os.fstat(fd)
-        root = blake3(f"{FILE_ALGORITHM} {before.st_size}\n".encode())
-        for n_bytes, digest in _piece_digests(path, fd, before.st_size, threads=threads):
-            root.update(digest)
-            if progress is not None:
-                progress(n_bytes)
-        after = os.fstat(fd)
-    finally:
-        os.close(fd)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise FileBusyError(path, "changed while it was read", _CHANGED)
-    return f"{FILE_ALGORITHM}:{root.hexdigest()}"
-
-
-def _piece_digests(
-    path: Path, fd: int, size: int, *, threads: int | None
-) -> Iterator[tuple[int, bytes]]:
-    own = threading.local()
-
-    def digest(start: int) -> tuple[int, bytes]:
-        n_bytes = min(PIECE_BYTES, size - start)
-        if not hasattr(own, "buffer"):
-            own.buffer = memoryview(bytearray(min(PIECE_BYTES, size)))
-        piece = own.buffer[:n_bytes]
-        done = 0
-        while done < n_bytes:
-            got = os.preadv(fd, [piece[done:]], start + done)
-            if not got:
-                found = f"ended at byte {start + done} of {size} while it was read"
-                raise FileBusyError(path, found, _CHANGED)
-            done += got
-        return n_bytes, blake3(piece).digest()
-
-    starts = range(0, size, PIECE_BYTES)
-    n_threads = min(len(starts), threads or min(4, os.cpu_count() or 1))
-    if n_threads <= 1:
-        yield from map(digest, starts)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        ahead: deque[Future[tuple[int, bytes]]] = deque()
-        try:
-            for start in starts:
-                ahead.append(pool.submit(digest, start))
-                if len(ahead) > 2 * n_threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def tile_shape(shape: Sequence[int]) -> tuple[int, ...]:

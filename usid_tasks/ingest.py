@@ -17,10 +17,10 @@ from pathlib import Path
 from usid_tasks.checks.files import F1
 from usid_tasks.checks.rule import Violation
 from usid_tasks.claims import Claim
-from usid_tasks.conversion import Converted, changed, convert_to, looks_of
-from usid_tasks.convert import digesting, keeping_unfinished, work_of
-from usid_tasks.digests import file_digest
+from usid_tasks.conversion import Converted, changed, convert_to
+from usid_tasks.convert import keeping_unfinished, work_of
 from usid_tasks.errors import ClaimedError, FileBusyError, NotHDF5Error, UsidError
+from usid_tasks.file_digests import SourceDigest, file_digest, looks_of
 from usid_tasks.journal import JOURNAL
 from usid_tasks.model import Outcome
 from usid_tasks.probe import probe
@@ -142,9 +142,12 @@ def _examine(work: Work, share: _Share) -> FileRecord:
                     destination.publish(None, touched, claim)
                 return record
         staged = destination.staging(claim, work=work_of(file.path, before, sweep.settings))
-        with keeping_unfinished(destination, staged), digesting(file.path, work.digest) as digest:
+        with (
+            keeping_unfinished(destination, staged),
+            SourceDigest(file.path, work.digest) as digest,
+        ):
             converted = _convert(work, staged, share, claim)
-            work.digest = digest()
+            work.digest = digest.result()
             if looks_of(file.path) != before:
                 raise changed(file.path)
             if not converted.arrays:

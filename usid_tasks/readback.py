@@ -7,18 +7,22 @@ the place that the indices name are those of the file.
 
 from __future__ import annotations
 
+import importlib
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from usid_tasks.errors import VerificationError
+
+if TYPE_CHECKING:
+    import zarr
 
 _REMEDY = "Nothing was published. Keep the source and report it with this message."
 
@@ -101,6 +105,11 @@ def _is_same(left: Any, right: Any) -> bool:
     return np.asarray(left).tobytes() == np.asarray(right, dtype=np.asarray(left).dtype).tobytes()
 
 
+def make_ready() -> None:
+    """Import beside other work what :func:`check_cells` needs: it takes longer than the check."""
+    threading.Thread(target=importlib.import_module, args=("zarr",), daemon=True).start()
+
+
 def check_cells(
     source: Path | str, main: str, store: Path, node: str, *, n_cells: int, seed: int
 ) -> int:
@@ -120,6 +129,8 @@ def check_cells(
     VerificationError
         Naming the cell, what the source has there and what the store has.
     """
+    import zarr  # see make_ready
+
     group = zarr.open_group(store, path=node.strip("/"), mode="r")
     attrs: dict[str, Any] = group.attrs.asdict()
     sides: dict[str, Any] = attrs["usid_sides"]

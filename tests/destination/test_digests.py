@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -16,15 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usid_tasks.digests import (
-    PIECE_BYTES,
     TILE_CELLS,
     ArrayDigest,
     array_digest,
-    file_digest,
     tile_digests,
     tile_shape,
 )
 from usid_tasks.errors import FileBusyError, VerificationError
+from usid_tasks.file_digests import PIECE_BYTES, SourceDigest, file_digest, looks_of
 
 DTYPES = ["f4", "f8", "f2", "i1", "u2", "i8", "c8", "c16", "?", "S3", "U2"]
 
@@ -289,3 +289,27 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> No
 
     with pytest.raises(FileBusyError, match="while it was read"):
         file_digest(path, threads=2, progress=spoil)
+
+
+def test_a_source_digest_is_taken_beside(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(random.Random(5).randbytes(PIECE_BYTES + 1))
+    with SourceDigest(path) as digest:
+        assert digest.looks == looks_of(path)
+        assert digest.result() == file_digest(path)
+    with SourceDigest(path, "known") as digest:
+        assert digest.result() == "known"
+
+
+def test_a_source_digest_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as stream:
+        stream.truncate(2000 * PIECE_BYTES)
+    with pytest.raises(KeyboardInterrupt), SourceDigest(path):
+        raise KeyboardInterrupt
+    assert not [t for t in threading.enumerate() if t.name.startswith("usid-digest")]
+
+
+def test_a_source_digest_tells_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        SourceDigest(tmp_path / "nothing")

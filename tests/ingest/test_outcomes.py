@@ -11,7 +11,7 @@ import pytest
 from lab_files import broken, not_usid, partial, sound, truncated
 from typer.testing import CliRunner
 
-from usid_tasks import convert as conversions
+from usid_tasks import file_digests
 from usid_tasks import ingest as library
 from usid_tasks.cli import app
 from usid_tasks.errors import RefusedError
@@ -213,7 +213,7 @@ def test_a_deferred_file_keeps_its_former_store(lab, dest, run):
 def test_a_failure_of_the_machine_is_told_and_tried_again(lab, dest, run, monkeypatch):
     sound(lab / "scan.h5")
     sound(lab / "other.h5", start=9)
-    plain = conversions.file_digest
+    plain = file_digests.file_digest
 
     def fail(path, **options):
         if path.name == "scan.h5":
@@ -221,7 +221,7 @@ def test_a_failure_of_the_machine_is_told_and_tried_again(lab, dest, run, monkey
         return plain(path, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(conversions, "file_digest", fail)
+        patch.setattr(file_digests, "file_digest", fail)
         summary = run()
     assert outcomes(summary) == {"scan.h5": Outcome.FAILED, "other.h5": Outcome.DONE}
     assert "Input/output error" in receipt(dest, "scan.h5")["reason"]
