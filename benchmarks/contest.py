@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,8 @@ def alternate(
     """Run all contestants in turn, as often as asked, and once more to look at their memory.
 
     Before each run the former outcome is removed, what is to be written is written, and the
-    sources are read once, so that all find the same page cache.
+    sources are read once, so that all find the same page cache. Their order is another in each
+    round: what a run leaves behind in the machine would always meet the same one.
 
     Returns
     -------
@@ -111,7 +113,8 @@ def alternate(
     for number in range(bench.repeats + 1):
         is_last = number == bench.repeats
         about = "memory" if is_last else f"{number + 1} of {bench.repeats}"
-        for each in contestants:
+        order = random.Random(bench.seed + number).sample(contestants, len(contestants))
+        for each in order:
             if each.name in failures:
                 continue
             _prepare(place.parent, sources)

@@ -7,6 +7,7 @@ left out of a comparison; the memory of the process between the two is its basel
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def copy_alone(source: str, dest: str) -> Work:
     from dataclasses import replace
 
     from usid_tasks.conversion import open_source, options_of
+    from usid_tasks.durable import settle_tree
     from usid_tasks.settings import load_settings
     from usid_tasks.stores.zarr import plan_store, write_store
 
@@ -73,7 +75,10 @@ def copy_alone(source: str, dest: str) -> Work:
     def work() -> Told:
         opened = open_source(Path(source), settings=settings)
         Path(dest).parent.mkdir(parents=True, exist_ok=True)
-        arrays, _ = write_store(plan_store(opened.tree, options), Path(dest))
+        journal = Path(f"{dest}.journal")  # with one, shards are flushed beside the next ones
+        arrays, _ = write_store(plan_store(opened.tree, options), Path(dest), journal=journal)
+        settle_tree(Path(dest))
+        shutil.rmtree(journal)
         return {"arrays": len(arrays)}
 
     return work

@@ -103,7 +103,7 @@ def blocks_by_writer(
             LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
             Client(cluster) as client,
         ):
-            after_imports = client.run(pss_bytes)
+            after_imports = client.run(_import_writer)
             seconds = write(scheduler=client)
         return {"seconds": seconds, "workers_after_imports": list(after_imports.values())}
 
@@ -175,6 +175,13 @@ def _write(dest: str, signal: dict[str, Any], *, is_verified: bool) -> None:
             made = write_structure(file, contents, is_new=True)
         write_values(place.file, made, contents, scratch=place.scratch)
         place.publish()
+
+
+def _import_writer() -> int:
+    """Import what a worker needs to write its blocks, and return the bytes that it holds then."""
+    import usid_tasks.writing.cells  # noqa: F401
+
+    return pss_bytes()
 
 
 def _flush(path: str) -> None:

@@ -100,11 +100,17 @@ def settle_tree(
                 pass
 
 
-def fsync_file(path: Path) -> None:
-    """Make the content of a file durable."""
+def fsync_file(path: Path, *, is_kept: bool = True) -> None:
+    """Make the content of a file durable.
+
+    Where it is not ``is_kept``, the system is told to forget its copy in memory: the next pages
+    written take its place, instead of memory that others could use.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+        if not is_kept and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(fd)
 

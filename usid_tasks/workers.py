@@ -136,7 +136,7 @@ class Work:
         for number in numbers:
             for file in self.files(number):
                 with durable.writing(file):
-                    durable.fsync_file(file)
+                    durable.fsync_file(file, is_kept=False)
                 folders.add(file.parent)
         for folder in folders:
             with durable.writing(folder):
