@@ -129,7 +129,7 @@ def _measure(
     contestants += [match.function(FUNCTION), match.bare()]
     if variant.name == "contiguous":
         contestants.append(match.copy())
-    if variant.name == "chunked" and options.has_engines:
+    if variant.name != "contiguous" and options.has_engines:
         contestants += [match.workers(kind, n) for kind in KINDS for n in (1, 2)]
     try:
         return alternate(bench, contestants, sources=[source])

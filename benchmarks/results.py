@@ -17,7 +17,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 _HEAD = """# Results
 
-Written by `python -m benchmarks convert|rechunk|scan|read`, a section each. What stands between \
+Written by `python -m benchmarks convert|rechunk|scan|read|write`, a section each. What stands between \
 the marks of a section is replaced when its command is run; what is written beside them stays.
 
 Times are medians, the fastest and the slowest run beside them. Everyone is run in turn, each time \

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from usid_tasks.errors import RefusedError, UsidError
-from usid_tasks.workers import Counted, Engine, Finished, Threads, Work
+from usid_tasks.workers import Counted, Engine, Finished, Threads, Work, Worker
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -24,8 +24,11 @@ _BATCHES = 16
 _MOST_TASKS = 256
 """Blocks of a batch: what is lost where a worker dies."""
 
-_AHEAD = 2
-"""Batches that every worker is given ahead."""
+_AHEAD = 3
+"""Batches that every worker is given ahead: worked on, waiting for the disk, next."""
+
+_THREADS = 2
+"""Threads of a worker: one works while the other waits for the disk."""
 
 _CONFIG = {
     "distributed.scheduler.no-workers-timeout": "300s",
@@ -37,7 +40,7 @@ _WAIT_S = 60
 
 
 class DaskEngine:
-    """Batches of tasks on the workers of a Dask client, each one thread of a process."""
+    """Batches of tasks on the workers of a Dask client, one at a time in each process."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -78,17 +81,20 @@ class DaskEngine:
             self.client.cancel(list(given))
 
 
+_COMPUTING = threading.Lock()
+
+
 def do_batch(work: Work, numbers: Sequence[int]) -> Counted:
-    """Do tasks one after the other in this process, and make durable what they wrote."""
-    total = Counted()
-    lock = threading.Lock()
+    """Do tasks one after the other in this process, and make durable what they wrote.
 
-    def finished(_: Sequence[int], counted: Counted) -> None:
-        nonlocal total
-        with lock:
-            total += counted
-
-    Threads().run(work, numbers, workers=1, finished=finished, check=lambda: None)
+    Of two batches at once in a process, one is worked on and the other waits for the disk.
+    """
+    with _COMPUTING:
+        worker = Worker(work)
+        total = sum((worker.do(number) for number in numbers), Counted())
+        del worker  # its buffers are the next one's
+    if work.is_flushed:
+        work.flush(numbers)
     return total
 
 
@@ -138,7 +144,7 @@ def _client(where: str, workers: int) -> Iterator[Any]:
         with (
             LocalCluster(
                 n_workers=workers,
-                threads_per_worker=1,
+                threads_per_worker=_THREADS,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,

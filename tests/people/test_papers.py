@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ PAPERS = (
     "docs/converting.md",
     "docs/rechunking.md",
     "docs/codecs.md",
+    "docs/rosettasciio.md",
+    "docs/writing.md",
 )
 SOMEWHERE = "/home/you"
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +95,17 @@ def test_the_readme_shows_the_five_commands():
     assert shown >= {"validate", "inspect", "ingest", "convert", "verify"}
 
 
+@pytest.fixture
+def plugins() -> Iterator[None]:
+    """Leave RosettaSciIO's plugins as they were."""
+    from rsciio import IO_PLUGINS
+
+    before = [dict(plugin) for plugin in IO_PLUGINS]
+    yield
+    IO_PLUGINS[:] = before
+
+
+@pytest.mark.usefixtures("plugins")
 @pytest.mark.parametrize(
     ("paper", "code"), [(paper, code) for paper in PAPERS for code in blocks(paper, "python")]
 )
@@ -103,7 +117,9 @@ def test_code_runs(paper, code, ingested, monkeypatch):
 @pytest.mark.parametrize(
     ("paper", "code"), [(paper, code) for paper in PAPERS for code in blocks(paper, "pycon")]
 )
-def test_dialogues_are_real(paper, code, ingested, monkeypatch):
+def test_dialogues_are_real(paper, code, ingested, monkeypatch, request):
+    if "hyperspy" in code:
+        request.getfixturevalue("hs")
     monkeypatch.chdir(ingested.folder)
     test = doctest.DocTestParser().get_doctest(code, {}, paper, paper, 0)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

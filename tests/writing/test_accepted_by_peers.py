@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from usid_files import MAIN, distinct
 from written_signals import axis, signal, values_of
 
 from usid_tasks import file_writer
+from usid_tasks.writing.options import Options
+from usid_tasks.writing.refusals import UnwritableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -182,3 +185,23 @@ def test_all_see_the_parts_of_a_compound(pyusid, rosetta, path):
         np.testing.assert_array_equal(form[name], data[name])
         np.testing.assert_array_equal(found["data"], data[name])
     assert_file_agrees(path, ways=[None])
+
+
+def test_every_option_of_pyusid_is_an_option_or_told_by_the_signal(pyusid):
+    """And what is no parameter of its, such as ``compression``, goes to h5py in both."""
+    parameters = inspect.signature(pyusid.hdf_utils.write_main_dataset).parameters
+    told = {
+        "main_dset_attrs": {}, "verbose": True, "slow_to_fast": True,
+        "h5_pos_inds": "/a", "h5_pos_vals": "/b", "h5_spec_inds": "/c", "h5_spec_vals": "/d",
+    }  # fmt: skip
+    names = [name for name, one in parameters.items() if one.kind is not one.VAR_KEYWORD]
+    by_signal = {"h5_parent_group", "main_data", "pos_dims", "spec_dims"}
+    assert by_signal < set(names)
+    for name in by_signal:
+        with pytest.raises(UnwritableError, match="is no option here"):
+            Options.of({name: None})
+    found = Options.of({name: told.get(name, name) for name in names if name not in by_signal})
+    assert found.creation == {}
+    assert (found.name, found.quantity, found.units) == ("main_data_name", "quantity", "units")
+    assert found.prefixes == {"position": "aux_pos_prefix_", "spectroscopic": "aux_spec_prefix_"}
+    assert [list(pair.values()) for pair in found.tables.values()] == [["/a", "/b"], ["/c", "/d"]]

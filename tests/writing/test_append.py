@@ -47,7 +47,7 @@ def test_a_signal_is_added_and_nothing_else_changes(write):
         (["Measurement_000"], "Measurement_001"),
         (["Measurement_001", "Measurement_007"], "Measurement_008"),
         (["Measurement_999"], "Measurement_1000"),
-        (["Measurement_", "Measurement_1a", "measurement_5", "Other"], "Measurement_000"),
+        (["Measurement_", "Measurement_1a", "measurement_5", b"\xff", "Other"], "Measurement_000"),
     ],
 )
 def test_the_number_is_one_more_than_the_highest(names, expected):
@@ -97,6 +97,8 @@ def rich_file(path: Path, **how: Any) -> Path:
         file["dangling"] = h5py.SoftLink("/nowhere")
         file["outside"] = h5py.ExternalLink("other.h5", "/a")
         file["again"] = file["scalar"]
+        file.create_group(b"no UTF-8: \xb5")
+        file[b"nor this: \xff"] = 7
         group.attrs["region"] = main.regionref[1:3]
         main.attrs["note"] = "µ"
         virtual = h5py.VirtualLayout((1000,), "f8")
@@ -121,7 +123,8 @@ def test_any_hdf5_file_can_be_added_to(write, path, how):
     with h5py.File(path) as file:
         assert file["virtual"][7] == 7
         assert file["texts"].asstr()[1] == "long " * 100
-        assert set(file) > {"never written", "dangling", "outside", "type", "again"}
+        names = {"never written", "dangling", "outside", "type", "again", b"nor this: \xff"}
+        assert set(file) > names
     assert "Measurement_001" not in {found.path for found in validate_file(path)}
 
 
@@ -279,6 +282,25 @@ def test_a_copy_may_be_a_reference_to_the_same_bytes(write, path, monkeypatch):
     assert_file_holds(path, signal(), main_of(1))
 
 
+def test_a_file_is_flushed_before_its_name_and_the_folder_after(path, monkeypatch):
+    told: list[str] = []
+    rename = os.rename
+
+    def fsync(fd: int) -> None:
+        told.append(f"flush {Path(f'/proc/self/fd/{fd}').readlink().name}")
+
+    def and_tell(source: Path, dest: Path) -> None:
+        told.append(f"rename {Path(source).name} to {Path(dest).name}")
+        rename(source, dest)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", and_tell)
+    for _ in range(2):
+        file_writer(path, signal())
+    once = ["flush file", f"rename file to {path.name}", f"flush {path.parent.name}"]
+    assert told == once * 2
+
+
 # kills
 
 CODE = """
@@ -289,13 +311,14 @@ from written_signals import signal
 import usid_tasks
 import usid_tasks.rosetta.writer, usid_tasks.writing.measurements
 
-passed, lock = 0, threading.Lock()
+passed, is_begun, lock = 0, False, threading.Lock()
 
 def count(frame, event, arg):
-    global passed
+    global passed, is_begun
     if not any(part in frame.f_code.co_filename for part in ("usid_tasks/writing", "rosetta")):
         return None
-    if event == "line":
+    is_begun = is_begun or frame.f_code.co_name == "staged"  # before, nothing is on disk
+    if event == "line" and is_begun:
         with lock:
             passed += 1
             if passed == moment:
@@ -324,7 +347,10 @@ def run(path: Path, moment: int, layout: dict[str, Any]) -> subprocess.Completed
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("layout", [{}, {"chunks": [10, 100], "compression": "gzip"}], ids=str)
 def test_killed_at_twenty_seeded_moments_the_file_is_whole(tmp_path, layout):
-    """A moment is a line of the writer: how fast the machine is does not matter."""
+    """A moment is a line of the writer, from the first on with which something is on disk.
+
+    How fast the machine is does not matter.
+    """
     path = tmp_path / "scan.h5"
     write_file(path, Side(np.arange(5000)[:, None], ["X"]), line("V", np.arange(64.0)))
     shutil.copy(path, tmp_path / "first.h5")

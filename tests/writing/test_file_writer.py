@@ -20,6 +20,7 @@ from written_signals import NAMES, assert_file_holds, axis, signal, values_of
 
 import usid_tasks
 from usid_tasks import file_reader, file_writer, validate_file
+from usid_tasks.writing import cells, storing
 
 DTYPES = [
     "f4",
@@ -302,25 +303,35 @@ def test_values_are_stored_in_the_type_asked_for(write, layout):
     assert_file_holds(path, {**told, "data": told["data"].astype("f4")})
 
 
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let slabs be of 64 KiB, and bands of HDF5 of 128 KiB."""
+    monkeypatch.setattr(cells, "SLAB_BYTES", 2**16)
+    monkeypatch.setattr(storing, "BAND_BYTES", 2**17)
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_large_arrays_are_written_in_parts_by_threads(write):
-    """More than one slab of 8 MiB, more than one band of 16 MiB."""
-    data = np.random.default_rng(1).standard_normal((17, 64, 64, 160), dtype="f4")
+    """More than one slab, more than one band."""
+    data = np.random.default_rng(1).standard_normal((17, 8, 8, 160), dtype="f4")
     axes = [
         axis(name, size, k < 2)
         for k, (name, size) in enumerate(zip(NAMES, data.shape, strict=False))
     ]
     told = {"data": data, "axes": axes, "metadata": {}, "original_metadata": {}}
-    for layout in ({"threads": 2}, {"chunks": (100, 1000)}, {"threads": 1}):
+    assert len(list(cells.slabs(cells.Cells(data, 2, data.dtype)))) > 10
+    for layout in ({"threads": 2}, {"chunks": (10, 100)}, {"threads": 1}):
         path = write(told, replace=True, **layout)
         with h5py.File(path) as file:
-            assert np.array_equal(file[MAIN][()], data.reshape(17 * 64, -1))
+            assert np.array_equal(file[MAIN][()], data.reshape(17 * 8, -1))
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_a_long_row_is_written_in_parts(write):
-    """One position of 24 MB: slabs, and bands of HDF5, cut within it."""
-    data = np.random.default_rng(1).standard_normal((3_000, 2_000), dtype="f4")
-    told = {"data": data, "axes": [axis("A", 3000), axis("B", 2000)]}
-    for layout in ({}, {"chunks": (1, 100_000)}):
+    """One position of 240 kB: slabs, and bands of HDF5, cut within it."""
+    data = np.random.default_rng(1).standard_normal((300, 200), dtype="f4")
+    told = {"data": data, "axes": [axis("A", 300), axis("B", 200)]}
+    for layout in ({}, {"chunks": (1, 1_000)}):
         with h5py.File(write(told, replace=True, **layout)) as file:
             assert np.array_equal(file[MAIN][0].reshape(data.shape), data)
 
@@ -335,13 +346,6 @@ def test_what_a_measurement_has_no_place_for_is_told(write):
 
 
 # HyperSpy
-
-
-@pytest.fixture(scope="module")
-def hs() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own imports
-        return pytest.importorskip("hyperspy.api")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -19,6 +19,7 @@ from written_signals import assert_file_holds, signal
 
 from usid_tasks import file_writer
 from usid_tasks.errors import UsidError
+from usid_tasks.writing import cells
 
 LAYOUTS = [{}, {"chunks": (5, 7), "compression": "gzip"}]
 
@@ -61,9 +62,15 @@ def test_blocks_of_any_shape_go_where_they_belong(path, data):
     assert_file_holds(path, told)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_worker_processes_write_their_own_blocks(path, layout):
+@pytest.mark.parametrize(
+    "layout", [LAYOUTS[0], pytest.param(LAYOUTS[1], marks=pytest.mark.slow)], ids=str
+)
+def test_worker_processes_write_their_own_blocks(path, monkeypatch, layout):
+    """This process owns the structure of the file, and is kept from writing any value."""
     told = signal({"Y": 6, "X": 5}, {"Bias": 7}, "f8")
+    monkeypatch.setattr(cells, "_pwrite", None)
+    with pytest.raises(TypeError, match="not callable"):
+        file_writer(path, told)
     with dask.config.set(scheduler="processes", num_workers=2):
         file_writer(path, {**told, "data": da.from_array(told["data"], chunks=(2, 5, 7))}, **layout)
     assert_file_holds(path, told)

@@ -256,9 +256,9 @@ def test_other_objects_are_not_taken_for_ours():
 
 LARGE = {
     "Text": {"long": "µ" * 100_000},
-    "Array": {"long": np.arange(100_000.0), "of texts": ["a"] * 10_000},
-    "List": {"mixed": [1, "a", None] * 30_000},
-    "Many": {f"key {number}": number for number in range(3_000)},
+    "Array": {"long": np.arange(100_000.0), "of texts": ["a"] * 5_000},
+    "List": {"mixed": [1, "a", None] * 6_000},
+    "Many": {f"key {number}": number for number in range(1_000)},
 }
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -17,7 +18,13 @@ from usid_files import MAIN
 from written_signals import axis, signal
 
 from usid_tasks import file_writer
-from usid_tasks.errors import FileBusyError, NotHDF5Error, RefusedError, UsidError
+from usid_tasks.errors import (
+    FileBusyError,
+    NotHDF5Error,
+    RefusedError,
+    UsidError,
+    VerificationError,
+)
 from usid_tasks.writing import replacing
 from usid_tasks.writing.refusals import UnwritableError
 
@@ -35,7 +42,10 @@ def with_axis(number: int, **more: Any) -> dict[str, Any]:
 LOOP: dict[str, Any] = {}
 LOOP["again"] = LOOP
 BAD_SIGNALS = {
-    "no data": ({"axes": []}, r"has no 'data'"),
+    "no data": ({"axes": []}, r"is \['axes'\], expected a dictionary with data"),
+    "no dictionary": ([1], "is list, expected a dictionary"),
+    "no axes": (changed(axes=None), "axes that are a list of dictionaries"),
+    "axes that are none": (changed(axes=[1, 2, 3]), "axes that are a list of dictionaries"),
     "a list": (changed(data=[[1]]), r"a list, expected a NumPy or Dask array|one axis"),
     "too many axes": (changed(axes=[axis(c, 2) for c in "ABCD"]), "4 axes for an array of 3"),
     "too few axes": (changed(axes=[axis("A", 3)]), "1 axes for an array of 3"),
@@ -55,14 +65,21 @@ BAD_SIGNALS = {
     "table of values": (with_axis(1, axis=np.zeros((4, 1))), r"shape \(4, 1\) for 4 points"),
     "vector of times": (with_axis(1, axis=np.zeros(4, "M8[s]")), "expected real numbers"),
     "function": (with_axis(1, expression="x**2"), "convert_to_non_uniform_axis"),
-    "scale of text": (with_axis(1, scale="wide"), "no numbers"),
+    "scale of text": (with_axis(1, scale="wide"), "its scale is no number"),
+    "offset of None": (with_axis(1, offset=None), "its offset is no number"),
     "control character": (with_axis(1, name="X\0"), "control characters"),
     "half a pair": (with_axis(1, units="\ud800"), "half a surrogate pair"),
     "long name": (with_axis(1, name="x" * 1001), "1001 bytes, expected 1000"),
     "inexact integers": (
         with_axis(1, axis=np.array([2**53 + 1, 0, 1, 2])), "not held exactly by one type",
     ),
-    "metadata of no dictionary": (changed(metadata=[1]), "expected a dictionary"),
+    "quantity with a NUL": (
+        changed(metadata={"Signal": {"quantity": "a\0b (V)"}}), r"quantity: 'a\\\\x00b' has a NUL",
+    ),
+    "half a pair in units": (
+        changed(original_metadata={"units": "\ud800"}), "units: .* half a surrogate pair",
+    ),
+    "metadata of no dictionary": (changed(metadata=[1]), r"signal\['metadata'\]: is a list"),
     "metadata of no type": (
         changed(metadata={"General": {"of": object()}}),
         r"signal\['metadata'\]\['General'\]\['of'\]: neither HDF5 nor JSON .* type object",
@@ -84,11 +101,15 @@ BAD_OPTIONS = {
     "name of a table": ({"main_data_name": "Position_Values"}, "Give each its own name"),
     "equal prefixes": ({"aux_spec_prefix": "Position"}, "Give each its own name"),
     "quantity": ({"quantity": 7}, "expected a text"),
-    "attributes": ({"main_dset_attrs": {"a": object()}}, "neither HDF5 nor JSON"),
+    "half a pair": ({"units": "\ud800"}, "give units="),
+    "attributes": (
+        {"main_dset_attrs": {"a": object()}}, r"main_dset_attrs\['a'\]: neither HDF5 nor JSON"
+    ),
+    "attributes that are none": ({"main_dset_attrs": [1]}, "main_dset_attrs: is a list"),
     "one table": ({"h5_pos_inds": "/a"}, "only h5_pos_inds is given"),
     "no table": ({"h5_pos_inds": 1, "h5_pos_vals": 2}, "is a int"),
     "tables of no file": ({"h5_pos_inds": "/a", "h5_pos_vals": "/b"}, "there is no file yet"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("told", "why"), BAD_SIGNALS.values(), ids=BAD_SIGNALS)
@@ -103,6 +124,12 @@ def test_bad_signals_are_refused_before_a_byte_is_written(path, told, why):
 def test_bad_options_are_refused_before_a_byte_is_written(path, options, why):
     with pytest.raises(UnwritableError, match=why):
         file_writer(path, signal(), **options)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_filter_that_changes_values_is_refused(path):
+    with pytest.raises(VerificationError, match="Use a filter that keeps values, not scaleoffset"):
+        file_writer(path, signal(dtype="i4"), chunks=True, scaleoffset=2)
     assert list(path.parent.iterdir()) == []
 
 
@@ -129,6 +156,19 @@ def test_what_is_no_hdf5_is_not_added_to(path, content):
     file_writer(path, signal(), replace=True)
     with h5py.File(path) as file:
         assert MAIN in file
+
+
+@pytest.mark.parametrize("name", ["x" * 252 + ".h5", "staging", "file", "lock"])
+def test_any_name_of_a_file_is_as_good(tmp_path, name):
+    """As long as the file system takes, and those of our own folders and files."""
+    path = tmp_path / name
+    (tmp_path / ".usid" / "staging").mkdir(parents=True)
+    for number in (1, 2):
+        file_writer(path, signal(), compression="gzip", chunks=True)
+        with h5py.File(path) as file:
+            assert len(file) == number
+    assert {item.name for item in tmp_path.iterdir()} == {name, ".usid"}
+    assert [item.name for item in (tmp_path / ".usid").iterdir()] == ["staging"]
 
 
 def test_too_little_room_is_refused_before(path, monkeypatch):
@@ -179,15 +219,51 @@ for number, layout in enumerate(({}, {"chunks": (100, 100)}, {"compression": "gz
 
 def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path):
     """A real one, of 1 MiB. HDF5 crashes if it cannot write when it closes a file."""
+    assert in_a_mount(FULL, tmp_path).count("refused") == 8
+
+
+READ_ONLY = """
+import json, subprocess, sys
+sys.path[:0] = json.loads(sys.argv[2])
+from pathlib import Path
+from written_signals import signal
+from usid_tasks import file_writer
+from usid_tasks.errors import UsidError
+
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+print("mounted")
+path = folder / "scan.h5"
+file_writer(path, signal())
+before = path.read_bytes()
+subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+for place, replace in ((path, False), (path, True), (folder / "new.h5", False)):
+    try:
+        file_writer(place, signal(), replace=replace)
+    except UsidError as error:
+        print(error.where, error.what)
+assert path.read_bytes() == before
+assert [item.name for item in folder.iterdir()] == ["scan.h5"]
+"""
+
+
+def in_a_mount(code: str, folder: Path) -> str:
+    """Return what a child tells that may mount disks of its own; skip where nobody may."""
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-W", "ignore",
-         "-c", FULL, str(tmp_path), json.dumps(sys.path)],
+         "-c", code, str(folder), json.dumps(sys.path)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "mounted" not in done.stdout:
         pytest.skip(f"this system lets nobody mount a disk: {done.stderr[-200:]}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("refused") == 8
+    return done.stdout
+
+
+def test_a_disk_that_may_only_be_read_is_refused(tmp_path):
+    told = in_a_mount(READ_ONLY, tmp_path).splitlines()[1:]
+    assert told[:2] == [f"{tmp_path / 'scan.h5'} may not be written to"] * 2
+    assert "cannot be written (Read-only file system)" in told[2]
 
 
 # other programs
@@ -235,10 +311,10 @@ def test_one_writer_at_a_time(path):
 
 
 def test_what_a_killed_writer_left_is_taken_over(path):
-    control = path.parent / ".usid"
-    control.mkdir()
-    for name in (path.name, f"{path.name}.values", f"{path.name}.lock"):
-        (control / name).write_bytes(b"half a file")
+    place = path.parent / ".usid" / "writing" / path.name
+    place.mkdir(parents=True)
+    for name in ("file", "values", "lock"):
+        (place / name).write_bytes(b"half a file")
     file_writer(path, signal(), compression="gzip")
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
@@ -261,6 +337,15 @@ def test_permissions_stay(path, replace):
     path.chmod(0o640)
     file_writer(path, signal(), replace=replace)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("replace", [False, True])
+def test_its_owner_stays(path, replace):
+    file_writer(path, signal())
+    os.chown(path, 1234, 4321)
+    file_writer(path, signal(), replace=replace)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
 
 
 def test_a_link_stays_a_link(path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from usid_tasks.grid import GridKind
 from usid_tasks.mains import Column, Component, Main, Side
 from usid_tasks.model import SideName
 from usid_tasks.writing.dimensions import NO_DIMENSION
+from usid_tasks.writing.notes import Notes
 
 Axis = dict[str, Any]
 
@@ -35,7 +36,8 @@ class Dimension:
     """One dimension of a Main dataset, size one included; ``name`` is its label, made distinct.
 
     ``is_axis`` tells if the signal has it as an axis. ``why_not`` tells why its Values are not
-    uniform, and is empty where they are, or where there is but one.
+    uniform, and is empty where they are, or where there is but one. ``notes`` are what our writer
+    told of its side.
     """
 
     name: str
@@ -43,14 +45,25 @@ class Dimension:
     column: Column
     is_axis: bool
     why_not: str
+    notes: Notes
     depends_on: tuple[str, ...] = ()
 
     @property
     def is_vector(self) -> bool:
-        """True where the Values are not uniform and can be an axis all the same."""
+        """True where the Values can be an axis, and are not uniform, or were given one by one."""
         column = self.column
-        own = column.along == (column.column,) and column.kind is AxisKind.MONOTONIC
-        return self.is_axis and own and bool(np.all(np.diff(_vector(column)) != 0))
+        if not self.is_axis or column.along != (column.column,):
+            return False
+        is_given = column.kind is AxisKind.UNIFORM and self.notes.is_vector(column.column)
+        is_fit = column.kind is AxisKind.MONOTONIC or is_given
+        return is_fit and not self.scale and bool(np.all(np.diff(_vector(column)) != 0))
+
+    @property
+    def scale(self) -> float | None:
+        """The scale of the signal's axis, where its Values are still what that makes of them."""
+        column = self.column
+        is_own = column.along in ((), (column.column,))
+        return self.notes.scale(column.column, column.values) if is_own else None
 
     @property
     def is_kept_aside(self) -> bool:
@@ -76,12 +89,13 @@ class Dimensions:
     """All dimensions of a Main dataset, and the axes of the signal of each component.
 
     ``is_of_signal`` tells that the dataset was written from a signal, whose axes are to come back
-    as they were.
+    as they were; ``without_dimensions`` are the sides on which that had none.
     """
 
     main: Main
     all: tuple[Dimension, ...]
     is_of_signal: bool
+    without_dimensions: frozenset[SideName]
 
     @classmethod
     def of(cls, main: Main, *, is_of_signal: bool = False) -> Dimensions:
@@ -89,20 +103,24 @@ class Dimensions:
         sides = (main.position, main.spectroscopic)
         taken: set[str] = {side.name for side in sides if side.grid.kind is GridKind.FLAT}
         found: list[Dimension] = []
+        empty: set[SideName] = set()
         for side in sides:
             columns, axes = side.grid.columns, side.axes
-            if is_of_signal and None not in axes and not _has_no_dimension(side):
-                axes = columns = _order_of_signal(side)
+            notes = _notes(main, side) if is_of_signal else Notes()
+            if is_of_signal and _has_no_dimension(side, notes):
+                empty.add(side.name)
+            elif is_of_signal and None not in axes:
+                axes = columns = _order_of_signal(side, notes)
             names = {at: _distinct(side.columns[at].label, taken) for at in columns}
-            found += [_dimension(side, names, at, is_axis=at in axes) for at in columns]
-        return cls(main, tuple(found), is_of_signal)
+            found += [_dimension(side, names, at, notes, is_axis=at in axes) for at in columns]
+        return cls(main, tuple(found), is_of_signal, frozenset(empty))
 
     @property
     def kept_aside(self) -> list[Dimension]:
         """Those whose Values no axis tells, without what stands for a side that has none."""
-        sides = (self.main.position, self.main.spectroscopic)
-        empty = {one.name for one in sides if self.is_of_signal and _has_no_dimension(one)}
-        return [one for one in self.all if one.is_kept_aside and one.side not in empty]
+        return [
+            one for one in self.all if one.is_kept_aside and one.side not in self.without_dimensions
+        ]
 
     def axes(self, component: Component) -> list[Axis]:
         """Return the axes of a component, slow to fast.
@@ -131,32 +149,42 @@ class Dimensions:
                 yield _axis(one) if one.column.size != 1 else _lone(one)
 
 
-def _has_no_dimension(side: Side) -> bool:
-    """Return True for the side of a signal that had none of its axes."""
-    label = side.columns[0].label
-    return side.grid.sizes == (1,) and bool(re.fullmatch(rf"{NO_DIMENSION}(_\d+)?", label))
+def _has_no_dimension(side: Side, notes: Notes) -> bool:
+    """Return True for the side of a signal that had none of its axes: nothing is noted of it."""
+    if notes.is_fastest_first is not None or side.grid.sizes != (1,):
+        return False
+    return bool(re.fullmatch(rf"{NO_DIMENSION}(_\d+)?", side.columns[0].label))
 
 
-def _order_of_signal(side: Side) -> tuple[int, ...]:
+def _notes(main: Main, side: Side) -> Notes:
+    """Return what our writer noted of the dimensions of a side."""
+    table = main.candidate.ancillaries[f"{side.name.capitalize()}_Values"].dataset
+    return Notes.of(table.attributes.values, len(side.columns))
+
+
+def _order_of_signal(side: Side, notes: Notes) -> tuple[int, ...]:
     """Return the columns in the order of the signal's axes, those of size one in their places.
 
-    Our writer writes them slow to fast, or the other way round; where no two are longer than one,
-    the rows do not tell, and it is taken to be slow to fast.
+    Our writer writes them slow to fast, or the other way round. Where no two are longer than one,
+    the rows do not tell which: its note does, and without one it is taken to be slow to fast.
     """
     ascending = tuple(range(len(side.columns)))
-    for order in (ascending, ascending[::-1]):
+    orders = (ascending, ascending[::-1])
+    for order in orders[::-1] if notes.is_fastest_first else orders:
         if tuple(at for at in order if side.grid.sizes[at] > 1) == side.axes:
             return order
     return side.grid.columns
 
 
 def _lone(dimension: Dimension) -> Axis:
-    """Return the axis of a single value."""
+    """Return the axis of a single value; its scale is 1 where nobody told it."""
     column = dimension.column
     value = column.values.ravel()[0]
     axis = _counter(dimension.name, 1, column.units)
-    is_real = np.isrealobj(value) and bool(np.isfinite(value))
-    return {**axis, "offset": float(value)} if is_real else axis
+    if not (np.isrealobj(value) and bool(np.isfinite(value))):
+        return axis
+    scale = 1.0 if dimension.scale is None else dimension.scale
+    return _marked(dimension, {**axis, "offset": float(value), "scale": scale})
 
 
 def _distinct(label: str, taken: set[str]) -> str:
@@ -168,7 +196,9 @@ def _distinct(label: str, taken: set[str]) -> str:
     return name
 
 
-def _dimension(side: Side, names: dict[int, str], at: int, *, is_axis: bool) -> Dimension:
+def _dimension(
+    side: Side, names: dict[int, str], at: int, notes: Notes, *, is_axis: bool
+) -> Dimension:
     column = side.columns[at]
     others = tuple(names[other] for other in column.along if other is not None)
     depends_on = others if others and column.along != (at,) else ()
@@ -180,7 +210,8 @@ def _dimension(side: Side, names: dict[int, str], at: int, *, is_axis: bool) -> 
             why_not = f"its Values depend on {', '.join(depends_on)}"
         else:
             why_not = _WHY_NOT.get(column.kind, "")
-    return Dimension(names[at], side.name, column, is_axis, why_not, depends_on)
+    found = Dimension(names[at], side.name, column, is_axis, why_not, notes, depends_on)
+    return replace(found, why_not="") if found.scale else found
 
 
 def _counter(name: str, size: int, units: str = "") -> Axis:
@@ -192,11 +223,18 @@ def _axis(dimension: Dimension) -> Axis:
     index = _counter(dimension.name, column.size, column.units)
     if dimension.is_vector:
         named = {"name": dimension.name, "units": column.units, "size": column.size}
-        return {**named, "axis": _vector(column)}
+        return _marked(dimension, {**named, "axis": _vector(column)})
     if dimension.why_not or not column.values.size:
-        return index
+        return _marked(dimension, index)
     first, last = column.values[0].astype(np.longdouble), column.values[-1].astype(np.longdouble)
-    return {**index, "offset": float(first), "scale": float((last - first) / (column.size - 1))}
+    scale = dimension.scale or float((last - first) / (column.size - 1))
+    return _marked(dimension, {**index, "offset": float(first), "scale": scale})
+
+
+def _marked(dimension: Dimension, axis: Axis) -> Axis:
+    """Return an axis, marked where it was told to be binned."""
+    is_binned = dimension.notes.is_binned(dimension.column.column)
+    return {**axis, "is_binned": True} if is_binned else axis
 
 
 def _vector(column: Column) -> NDArray[np.float64]:

@@ -63,12 +63,12 @@ def file_writer(
     """
     target = Path(os.path.realpath(filename))
     chosen = Options.of(options)
+    former = target if target.exists() and not chosen.is_replacing else None
+    contents = contents_of(signal, chosen, former)
     for part, told in _LEFT_OUT.items():
         if _holds_something(signal.get(part)):
             text = f"{target.name}: an h5USID Measurement has no place for {told}, left out"
             warnings.warn(f"{text}: signal[{part!r}]", UserWarning, stacklevel=3)
-    former = target if target.exists() and not chosen.is_replacing else None
-    contents = contents_of(signal, chosen, former)
     with staged(target) as place:
         write_measurement(place, contents)
 

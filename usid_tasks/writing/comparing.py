@@ -56,7 +56,7 @@ def check_new(
         _check_side(side, contents.sides[side.name], where)
     told_of = (main.quantity, main.units)
     _expect(told_of, (contents.quantity, contents.units), "quantity and units", where)
-    _check_attributes(file, path, contents, where)
+    _check_attributes(file, main, contents, where)
     _check_values(main, contents, written, where)
 
 
@@ -98,10 +98,15 @@ def _is_same(found: Any, wanted: Any) -> bool:
     return one.astype(native[0]).tobytes() == other.astype(native[0]).tobytes()
 
 
-def _check_attributes(file: Path, path: str, contents: Contents, where: str) -> None:
-    measurement = path.rpartition("/")[0].rpartition("/")[0]
+def _check_attributes(file: Path, main: Main, contents: Contents, where: str) -> None:
+    measurement = main.path.rpartition("/")[0].rpartition("/")[0]
+    told = [(measurement, contents.metadata), (main.path, contents.main_attributes)]
+    for side in (main.position, main.spectroscopic):
+        made = contents.sides[side.name]
+        if isinstance(made, Tables):
+            told += [(place, made.notes) for place in (side.indices_path, side.values_path)]
     with open_hdf5(file) as opened:
-        for place, wanted in ((measurement, contents.metadata), (path, contents.main_attributes)):
+        for place, wanted in told:
             _compare_attributes(open_object(opened, place).attrs, wanted, where)
 
 
@@ -126,6 +131,10 @@ def _check_values(main: Main, contents: Contents, written: Sequence[Written], wh
     told = tuple((part.field, part.stored_dtype) for part in components)
     _expect(stored, told, "type", where)
 
+    filters = ", ".join(main.candidate.dataset.storage.filters)
+    remedy = f"Nothing was changed. Use a filter that keeps values, not {filters}"
+    remedy = remedy if filters else REMEDY
+
     def look(block: Written) -> None:
         shape = tuple(part.stop - part.start for part in block.region)
         parts: list[NDArray] = [np.empty(shape + one.subshape, one.dtype) for one in components]
@@ -133,7 +142,7 @@ def _check_values(main: Main, contents: Contents, written: Sequence[Written], wh
         if digest_of(parts) != block.digest:
             starts = tuple(part.start for part in block.region)
             what = f"the {shape} cells from {starts} on are not what was written"
-            raise VerificationError(where, what, REMEDY)
+            raise VerificationError(where, what, remedy)
 
     with ThreadPoolExecutor(contents.options.threads) as pool:
         for _ in pool.map(look, written):

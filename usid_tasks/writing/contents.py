@@ -14,7 +14,7 @@ from usid_tasks.rosetta.metadata import split_units
 from usid_tasks.writing.cells import Cells, refuse_other_arrays
 from usid_tasks.writing.dimensions import Dimension, Dimensions, dimensions_of
 from usid_tasks.writing.given import Given, read_given
-from usid_tasks.writing.metadata import Attributes, flattened
+from usid_tasks.writing.metadata import Attributes, flattened, is_plain
 from usid_tasks.writing.options import SIDES, Options
 from usid_tasks.writing.refusals import UnwritableError
 from usid_tasks.writing.tables import Tables
@@ -96,10 +96,7 @@ def contents_of(signal: Mapping[str, Any], options: Options, target: Path | None
     UserWarning
         Where a uniform axis has another size than the array.
     """
-    for part in ("data", "axes"):
-        if part not in signal:
-            what = f"has no {part!r}; found {sorted(map(str, signal))}"
-            raise UnwritableError("signal", what, "Give data, axes, metadata, original_metadata")
+    _refuse_no_signal(signal)
     data, axes = signal["data"], list(signal["axes"])
     refuse_other_arrays(data)
     if not axes and data.size == 1:
@@ -117,9 +114,19 @@ def contents_of(signal: Mapping[str, Any], options: Options, target: Path | None
         quantity,
         units,
         kept,
-        flattened(options.attributes),
+        flattened(options.attributes, where="main_dset_attrs") if options.attributes else {},
         options,
     )
+
+
+def _refuse_no_signal(signal: Any) -> None:
+    is_signal = isinstance(signal, Mapping) and "data" in signal
+    axes = signal.get("axes") if is_signal else None
+    if isinstance(axes, (list, tuple)) and all(isinstance(axis, Mapping) for axis in axes):
+        return
+    found = sorted(map(str, signal)) if isinstance(signal, Mapping) else type(signal).__name__
+    what = f"is {found}, expected a dictionary with data, and axes that are a list of dictionaries"
+    raise UnwritableError("signal", what, "Give what HyperSpy's signal._to_dictionary() returns")
 
 
 def _side(
@@ -159,6 +166,11 @@ def quantity_of(
     Options come first. ``metadata.Signal.quantity`` ends with the units in brackets; where it
     is what ``original_metadata`` makes of its own two, these are taken verbatim. What neither
     tells is :data:`UNKNOWN`.
+
+    Raises
+    ------
+    UnwritableError
+        If HDF5 cannot hold one.
     """
     told = _told(metadata)
     pair = (original_metadata.get("quantity"), original_metadata.get("units"))
@@ -170,6 +182,10 @@ def quantity_of(
         (options.quantity, options.units), known, UNKNOWN, strict=True
     ):
         found.append(next(each for each in (chosen, text, unknown) if each is not None))
+    for name, text in zip(("quantity", "units"), found, strict=True):
+        if not is_plain(text):
+            what = f"{printable(text)[:60]!r} has a NUL, or half a surrogate pair"
+            raise UnwritableError(name, what, f"Change it in the metadata, or give {name}=")
     return found[0], found[1]
 
 

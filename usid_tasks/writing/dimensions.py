@@ -24,12 +24,18 @@ _UNNAMED = {True: "Pos_Dim", False: "Spec_Dim"}
 
 @dataclass(frozen=True)
 class Dimension:
-    """One dimension as it is to be stored; ``values`` is ``(size,)`` of real numbers."""
+    """One dimension as it is to be stored; ``values`` is ``(size,)`` of real numbers.
+
+    ``scale`` is that of a uniform axis, None where the Values were given one by one.
+    ``is_none`` tells that it stands on a side for want of any.
+    """
 
     label: str
     units: str
     values: NDArray
+    scale: float | None = None
     is_binned: bool = False
+    is_none: bool = False
 
     @property
     def size(self) -> int:
@@ -82,12 +88,9 @@ def dimensions_of(axes: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> Di
     taken = {name for name in names if name}
     labels = _labels(names, is_position, set(taken))
     found = [
-        Dimension(
-            labels[number], units[number], _values(axis, number, labels[number], shape[number]),
-            axis.get("is_binned") is True,
-        )
+        _dimension(axis, number, labels[number], units[number], shape[number])
         for number, axis in enumerate(axes)
-    ]  # fmt: skip
+    ]
     sides: list[tuple[Dimension, ...]] = []
     taken |= set(labels)
     for wanted in (True, False):
@@ -158,18 +161,24 @@ def _distinct(label: str, taken: set[str]) -> str:
 
 
 def _no_dimension(taken: set[str]) -> Dimension:
-    return Dimension(_distinct(NO_DIMENSION, taken), "", np.zeros(1))
+    return Dimension(_distinct(NO_DIMENSION, taken), "", np.zeros(1), is_none=True)
 
 
-def _values(axis: Mapping[str, Any], number: int, label: str, size: int) -> NDArray:
-    """Return the Values of an axis, ``(size,)``: as they are given, or float64 if uniform."""
-    where = f"signal['axes'][{number}] ({printable(label)})"
+def _dimension(
+    axis: Mapping[str, Any], number: int, label: str, units: str, size: int
+) -> Dimension:
+    """Return an axis with its Values as they are given, or in float64 if it is uniform."""
+    where, is_binned = f"signal['axes'][{number}] ({printable(label)})", axis.get("is_binned")
     if size > _MOST_POINTS:
         raise UnwritableError(
             where, f"{size} points, expected 2**32 at most (Indices are uint32)", "Split the signal"
         )
-    if axis.get("axis") is None:
-        return _uniform(axis, where, size)
+    scale = None if axis.get("axis") is not None else _number(axis, "scale", 1.0, where)
+    values = _uniform(axis, scale, where, size) if scale is not None else _vector(axis, where, size)
+    return Dimension(label, units, values, scale, is_binned is True)
+
+
+def _vector(axis: Mapping[str, Any], where: str, size: int) -> NDArray:
     values = np.asarray(axis["axis"])
     if values.ndim != 1 or len(values) != size:
         what = f"a vector of shape {values.shape} for {size} points"
@@ -180,7 +189,7 @@ def _values(axis: Mapping[str, Any], number: int, label: str, size: int) -> NDAr
     return values.astype(np.uint8) if values.dtype.kind == "b" else values
 
 
-def _uniform(axis: Mapping[str, Any], where: str, size: int) -> NDArray[np.float64]:
+def _uniform(axis: Mapping[str, Any], scale: float, where: str, size: int) -> NDArray[np.float64]:
     if axis.get("expression") is not None:
         raise UnwritableError(
             where,
@@ -191,12 +200,16 @@ def _uniform(axis: Mapping[str, Any], where: str, size: int) -> NDArray[np.float
     if told != size:
         text = f"{where} is told to have {told} points; the array has {size}, and these are written"
         warnings.warn(text, UserWarning, stacklevel=2)
-    try:
-        scale, offset = float(axis.get("scale", 1.0)), float(axis.get("offset", 0.0))
-    except (TypeError, ValueError) as error:
-        what = f"its scale and offset are no numbers ({error})"
-        raise UnwritableError(where, what, "Give numbers") from error
+    offset = _number(axis, "offset", 0.0, where)
     return np.asarray(offset + scale * np.arange(size), np.float64)
+
+
+def _number(axis: Mapping[str, Any], part: str, default: float, where: str) -> float:
+    try:
+        return float(axis.get(part, default))
+    except (TypeError, ValueError) as error:
+        what = f"its {part} is no number ({error})"
+        raise UnwritableError(where, what, "Give a number") from error
 
 
 def _is_exact(values: NDArray, dtype: np.dtype) -> bool:

@@ -47,9 +47,14 @@ Attributes = dict[str, Value]
 
 
 def flattened(
-    metadata: Mapping[str, Any], original_metadata: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any],
+    original_metadata: Mapping[str, Any] | None = None,
+    *,
+    where: str = "signal['metadata']",
 ) -> Attributes:
     """Return the attributes that hold all metadata, ``metadata_types`` among them.
+
+    ``where`` is what errors call ``metadata``.
 
     Raises
     ------
@@ -60,13 +65,13 @@ def flattened(
     found: Attributes = {}
     kinds: list[str] = []
     trees = (
-        ("metadata", (), metadata),
-        ("original_metadata", (ORIGINAL,), original_metadata or {}),
+        (where, (), metadata),
+        ("signal['original_metadata']", (ORIGINAL,), original_metadata or {}),
     )
     for root, above, tree in trees:
         if not isinstance(tree, Mapping):
             what = f"is a {type(tree).__name__}, expected a dictionary"
-            raise UnwritableError(f"signal[{root!r}]", what, "Give a dictionary")
+            raise UnwritableError(root, what, "Give a dictionary")
         for keys, name, value in _leaves(root, above, tree):
             stored, kind = _stored(root, keys, value)
             found[name] = stored
@@ -107,7 +112,7 @@ def _joined(above: str, key: str, root: str, keys: tuple[str, ...]) -> str:
 
 
 def _where(root: str, keys: tuple[str, ...]) -> str:
-    return f"signal[{root!r}]" + "".join(f"[{printable(key)[:60]!r}]" for key in keys[:8])
+    return root + "".join(f"[{printable(key)[:60]!r}]" for key in keys[:8])
 
 
 def escaped(key: str) -> str:
@@ -154,7 +159,7 @@ def _stored(root: str, keys: tuple[str, ...], value: Any) -> tuple[Value, str]:
 def _native(value: Any) -> tuple[Value, str] | None:
     """Return a value as HDF5 holds it, and its kind; None if HDF5 has no type for it."""
     if isinstance(value, str):
-        return (str(value), "") if _is_plain(value) else None
+        return (str(value), "") if is_plain(value) else None
     if isinstance(value, (bool, int, float, complex)) and not isinstance(value, np.generic):
         number = np.asarray(value)
         return (number[()], "") if _is_number(number) else None
@@ -170,7 +175,7 @@ def _native(value: Any) -> tuple[Value, str] | None:
 def _native_array(array: np.ndarray) -> tuple[Value, str] | None:
     if _is_number(array) and (array.ndim or array.dtype.isnative):
         return (array, "") if array.ndim else (array[()], "array")
-    if array.dtype.kind == "U" and array.ndim == 1 and all(map(_is_plain, array.tolist())):
+    if array.dtype.kind == "U" and array.ndim == 1 and all(map(is_plain, array.tolist())):
         return tuple(array.tolist()), "array"
     return None
 
@@ -180,14 +185,14 @@ def _native_list(items: list[Any] | tuple[Any, ...]) -> tuple[Value, str] | None
     if any(type(item) is not kind for item in items):
         return None
     if kind is str:
-        return (tuple(items), name) if all(map(_is_plain, items)) else None
+        return (tuple(items), name) if all(map(is_plain, items)) else None
     if not issubclass(kind, (bool, int, float, complex, np.number)):
         return None
     numbers = np.array(items)
     return (numbers, name) if _is_number(numbers) else None
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     r"""Return True for what HDF5 can hold as UTF-8 text: no ``\0``, no half of a pair."""
     return not any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text)
 

@@ -85,8 +85,8 @@ class Options:
             left["chunks"] = tuple(left["chunks"])
         return cls(
             name=name,
-            quantity=_text("quantity", left.pop("quantity", None)),
-            units=_text("units", left.pop("units", None)),
+            quantity=_stripped("quantity", left.pop("quantity", None)),
+            units=_stripped("units", left.pop("units", None)),
             attributes={} if attributes is None else attributes,
             prefixes={side: prefixes[side] for side in SIDES},
             tables={side: pair for side in SIDES if (pair := _tables(side, left))},
@@ -104,6 +104,11 @@ def _text(option: str, told: Any) -> str | None:
         what = f"is {printable(told)[:60]!r}, expected a text"
         raise UnwritableError(option, what, "Give a text, empty where there is none")
     return told
+
+
+def _stripped(option: str, told: Any) -> str | None:
+    text = _text(option, told)
+    return None if text is None else text.strip()
 
 
 def _name(option: str, told: Any) -> str:

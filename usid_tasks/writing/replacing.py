@@ -31,20 +31,28 @@ Identity = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Staged:
-    """A file in the making. ``former`` is the identity of what it takes the place of, if any."""
+    """A file in the making, in a place of its own.
+
+    ``former`` is the identity of what it takes the place of, if any.
+    """
 
     target: Path
-    file: Path
+    place: Path
     former: Identity | None
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return self.place / "file"
 
     @property
     def scratch(self) -> Path:
         """A file beside it for values on their way."""
-        return self.file.with_name(f"{self.file.name}.values")
+        return self.place / "values"
 
     @property
     def folder(self) -> Path:
-        """Where it becomes visible."""
+        """Where the file becomes visible."""
         return self.target.parent
 
     def publish(self) -> None:
@@ -59,12 +67,20 @@ class Staged:
         """
         with writing(self.target):
             if self.former is not None:
-                self.file.chmod(self.target.stat().st_mode & 0o7777)
+                _own_alike(self.file, self.target.stat())
             fsync_file(self.file)
             if identity(self.target) != self.former:
                 raise FileBusyError(self.target, "changed while it was added to", _LATER)
             os.rename(self.file, self.target)  # noqa: PTH104 - as everywhere in this project
             fsync_folder(self.folder)
+
+
+def _own_alike(file: Path, other: os.stat_result) -> None:
+    """Give a file the mode of another, and its owner and group where that is allowed."""
+    for owner, group in ((-1, other.st_gid), (other.st_uid, -1)):
+        with suppress(PermissionError):
+            os.chown(file, owner, group)
+    file.chmod(other.st_mode & 0o7777)
 
 
 def identity(path: Path) -> Identity | None:
@@ -95,9 +111,9 @@ def staged(target: Path) -> Iterator[Staged]:
         If its folder cannot be written to.
     """
     _refuse_place(target)
-    control = target.parent / CONTROL
-    with _held(target), _turn(control, target):
-        made = Staged(target, control / target.name, identity(target))
+    place = target.parent / CONTROL / "writing" / target.name
+    with _held(target), _turn(place, target):
+        made = Staged(target, place, identity(target))
         leftovers = (made.file, made.scratch)
         for file in leftovers:  # of a run that was killed
             file.unlink(missing_ok=True)
@@ -141,13 +157,13 @@ def _held(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _turn(control: Path, target: Path) -> Iterator[None]:
+def _turn(place: Path, target: Path) -> Iterator[None]:
     """Let one of several writers of a file in at a time, and the next after one that died."""
     import fcntl
 
-    path = control / f"{target.name}.lock"
+    path = place / "lock"
     while True:
-        make_folders(control)
+        make_folders(place)
         with writing(path):
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -170,7 +186,8 @@ def _turn(control: Path, target: Path) -> Iterator[None]:
         path.unlink(missing_ok=True)
         os.close(fd)
         with suppress(OSError):  # others are at work there
-            control.rmdir()
+            for folder in (place, *place.parents[:2]):
+                folder.rmdir()
 
 
 def copy_file(source: Path, dest: Path, *, more_bytes: int) -> None:

@@ -18,17 +18,21 @@ from numpy.typing import NDArray
 from usid_tasks import __version__
 from usid_tasks.model import SideName
 from usid_tasks.printable import printable
+from usid_tasks.writing import notes
 from usid_tasks.writing.contents import Contents
-from usid_tasks.writing.dimensions import Dimension
 from usid_tasks.writing.given import Given, GivenTable
+from usid_tasks.writing.metadata import RESERVED
 from usid_tasks.writing.tables import INDICES_DTYPE, Tables
 from usid_tasks.writing.trial import allocated, create_main, refusing
 
 PYUSID_VERSION = "0.0.12"
 """The pyUSID whose layout is written: the mandatory attribute of this name has to tell one."""
 
-_MEASUREMENT = re.compile(r"Measurement_(\d+)")
-_OF_TABLES = ("labels", "units", "is_binned")
+_MEASUREMENT = re.compile(r"Measurement_([0-9]{1,18})")
+_OF_TABLES = frozenset(
+    ["labels", "type", "incomplete_dimensions", "dependent_dimensions", *notes.NAMES, *RESERVED]
+)
+"""Attributes that mean something by their name: no region of a dimension may be called so."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,13 @@ class Made:
     offset: int | None
 
 
-def next_measurement(names: Sequence[str]) -> str:
-    """Return the name of a new Measurement: one more than the highest number, whatever is free."""
-    numbers = [int(found[1]) for name in names if (found := _MEASUREMENT.fullmatch(name))]
+def next_measurement(names: Sequence[str | bytes]) -> str:
+    """Return the name of a new Measurement: one more than the highest number, whatever is free.
+
+    Names that are not UTF-8 are bytes, as h5py has them.
+    """
+    texts = [name for name in names if isinstance(name, str)]
+    numbers = [int(found[1]) for name in texts if (found := _MEASUREMENT.fullmatch(name))]
     return f"Measurement_{max(numbers, default=-1) + 1:03d}"
 
 
@@ -154,7 +162,7 @@ def _write_tables(
     for table in (indices, values):
         labels, units = zip(*((one.label, one.units) for one in stored), strict=True)
         _label(table, labels, units, is_position=is_position)
-        _mark_binned(table, stored)
+        put_attributes(table, tables.notes)
     return indices, values
 
 
@@ -183,8 +191,3 @@ def _label(
         space.select_hyperslab(start, count)
         region = h5py.h5r.create(table.id, b".", h5py.h5r.DATASET_REGION, space)
         table.attrs.create(label, region, dtype=h5py.regionref_dtype)
-
-
-def _mark_binned(table: h5py.Dataset, dimensions: Sequence[Dimension]) -> None:
-    if any(one.is_binned for one in dimensions):
-        table.attrs.create("is_binned", np.array([one.is_binned for one in dimensions]))

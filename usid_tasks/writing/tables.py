@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from usid_tasks.writing.dimensions import Dimension, values_dtype
+from usid_tasks.writing.notes import notes_of
 
 INDICES_DTYPE = np.dtype(np.uint32)
 """Type of the Indices (h5USID, "Ancillary data")."""
@@ -60,6 +62,12 @@ class Tables:
     def stored(self) -> tuple[Dimension, ...]:
         """The dimensions in the order of the tables' columns."""
         return tuple(self.dimensions[column] for column in self.columns)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """Attributes of both tables that tell what their cells do not."""
+        is_fastest_first = self.columns[0] > self.columns[-1]
+        return notes_of(self.stored, is_fastest_first=is_fastest_first)
 
     @property
     def size_bytes(self) -> int:
