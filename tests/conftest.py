@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import dask
 import pytest
@@ -30,3 +33,14 @@ def threaded_dask() -> Iterator[None]:
 def path(tmp_path: Path) -> Path:
     """Return where a test may write its file."""
     return tmp_path / "scan.h5"
+
+
+@pytest.fixture(scope="session")
+def hs(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """Return ``hyperspy.api``; its import writes a file of settings to the home of its user."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        warnings.simplefilter("ignore")
+        api = importlib.import_module("hyperspy.api")
+        assert api.preferences is not None
+    return api

@@ -23,7 +23,10 @@ from usid_tasks.commands.demo import demo
 from usid_tasks.commands.ingest import ingest
 from usid_tasks.commands.inspect import inspect
 from usid_tasks.commands.options import INTERRUPTED, NOT_RUN
+from usid_tasks.commands.process import process
+from usid_tasks.commands.provenance import provenance
 from usid_tasks.commands.rechunk import rechunk
+from usid_tasks.commands.tools import tools
 from usid_tasks.commands.validate import rules, validate
 from usid_tasks.commands.verify import verify
 from usid_tasks.errors import UsidError
@@ -37,6 +40,7 @@ Try it:
   usid validate scan.h5            what is wrong with a file
   usid inspect scan.h5             what is in it
   usid ingest /data --to /stores   convert a folder; repeat it at will
+  usid process scan.h5 --tool svd  compute over Main datasets; `usid tools` lists what
 
 \b
 Exit status of every command:
@@ -52,6 +56,9 @@ _EXAMPLES: dict[Callable[..., None], str] = {
     inspect: "usid inspect scan.h5",
     convert: "usid convert scan.h5 scan.h5.zarr --dataset /Measurement_000/Channel_000/Raw_Data",
     rechunk: "usid rechunk scan.h5.zarr spectra.zarr --intent spectra --memory 1GiB",
+    process: "usid process scan.h5 --tool svd -p n_components=16",
+    tools: "usid tools svd",
+    provenance: "usid provenance scan.h5.results.h5 --search /archive",
     verify: "usid verify /stores",
     rules: "usid rules --markdown > rules.md",
     demo: "usid demo /tmp/usid-demo",

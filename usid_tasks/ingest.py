@@ -25,6 +25,7 @@ from usid_tasks.journal import JOURNAL
 from usid_tasks.model import Outcome
 from usid_tasks.probe import probe
 from usid_tasks.progress import NullProgress, Progress
+from usid_tasks.provenance.unfinished import Derivation, derivation_of
 from usid_tasks.receipts import read_receipt
 from usid_tasks.settings import Settings
 from usid_tasks.settle import lock_state
@@ -146,14 +147,15 @@ def _examine(work: Work, share: _Share) -> FileRecord:
             keeping_unfinished(destination, staged),
             SourceDigest(file.path, work.digest) as digest,
         ):
-            converted = _convert(work, staged, share, claim)
+            converted, derivation = _convert(work, staged, share, claim)
             work.digest = digest.result()
             if looks_of(file.path) != before:
                 raise changed(file.path)
             if not converted.arrays:
                 destination.discard(staged)
             elsewhere = _elsewhere(file.path, converted.elsewhere)
-            receipt = work.receipt(converted, **({"elsewhere": elsewhere} if elsewhere else {}))
+            told = {"elsewhere": elsewhere, **derivation.to_json()}
+            receipt = work.receipt(converted, **{name: one for name, one in told.items() if one})
             destination.publish(staged if converted.arrays else None, receipt, claim)
         return work.record(converted)
 
@@ -164,11 +166,31 @@ def _elsewhere(source: Path, names: Iterable[str]) -> dict[str, str | None]:
     return {name: file_digest(path) if path.is_file() else None for name, path in paths.items()}
 
 
-def _convert(work: Work, staged: Path, share: _Share, claim: Claim) -> Converted:
+def _derivation(work: Work) -> Derivation:
+    """Return where the results in a file come from.
+
+    Raises
+    ------
+    FileBusyError
+        If one of its results groups has positions still to do, and the file was written to within
+        the hours after which waiting is a warning: later, its tool will not come back.
+    """
+    file, sweep = work.file, work.sweep
+    found = derivation_of(file.path)
+    if found.unfinished:
+        idle_s = (sweep.destination.storage_now_ns() - file.mtime_ns) / 1e9
+        if idle_s < sweep.settings.ingest.deferred_warning_hours * 3600:
+            what = "; ".join(map(str, found.unfinished))
+            raise FileBusyError(file.path, what, "It is taken once its tool is done.")
+    return found
+
+
+def _convert(work: Work, staged: Path, share: _Share, claim: Claim) -> tuple[Converted, Derivation]:
     file = work.file
     try:
         probe(file.path, timeout_s=work.sweep.settings.ingest.probe_timeout_s)
-        return convert_to(
+        derivation = _derivation(work)
+        converted = convert_to(
             file.path,
             staged,
             settings=work.sweep.settings,
@@ -179,7 +201,9 @@ def _convert(work: Work, staged: Path, share: _Share, claim: Claim) -> Converted
         )
     except NotHDF5Error as error:
         finding = F1.finding(str(file.path), Violation("/", error.what))
-        return without_store(Outcome.FAILED, f"{finding.id}: {error.what}", [finding])
+        failed = without_store(Outcome.FAILED, f"{finding.id}: {error.what}", [finding])
+        return failed, Derivation()
+    return converted, derivation
 
 
 def summarise(sweep: Sweep, records: Sequence[FileRecord]) -> IngestSummary:

@@ -23,17 +23,25 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """What long work tells about itself; every method may be called from any thread."""
 
-    def begin(self, step: str, *, files: int | None = None, size_bytes: int | None = None) -> None:
+    def begin(
+        self,
+        step: str,
+        *,
+        files: int | None = None,
+        size_bytes: int | None = None,
+        positions: int | None = None,
+    ) -> None:
         """Start a step ("converting") and end the one before.
 
-        ``files`` and ``size_bytes`` are how many there will be: None counts nothing of that
-        kind, 0 begins a count whose total is told by :meth:`expect`.
+        ``files``, ``size_bytes`` and ``positions`` (of a Main dataset) are how many there will
+        be: None counts nothing of that kind, 0 begins a count whose total is told by
+        :meth:`expect`.
         """
 
     def expect(self, *, files: int = 0, size_bytes: int = 0) -> None:
         """Raise the totals of the step by what has been found meanwhile."""
 
-    def advance(self, *, files: int = 0, size_bytes: int = 0) -> None:
+    def advance(self, *, files: int = 0, size_bytes: int = 0, positions: int = 0) -> None:
         """Tell what has been done since the last call."""
 
     def note(self, line: str) -> None:
@@ -43,13 +51,20 @@ class Progress(Protocol):
 class NullProgress:
     """Progress that tells nobody."""
 
-    def begin(self, step: str, *, files: int | None = None, size_bytes: int | None = None) -> None:
+    def begin(
+        self,
+        step: str,
+        *,
+        files: int | None = None,
+        size_bytes: int | None = None,
+        positions: int | None = None,
+    ) -> None:
         """Do nothing."""
 
     def expect(self, *, files: int = 0, size_bytes: int = 0) -> None:
         """Do nothing."""
 
-    def advance(self, *, files: int = 0, size_bytes: int = 0) -> None:
+    def advance(self, *, files: int = 0, size_bytes: int = 0, positions: int = 0) -> None:
         """Do nothing."""
 
     def note(self, line: str) -> None:
@@ -99,12 +114,21 @@ class BarProgress:
     ) -> None:
         self._bars.stop()
 
-    def begin(self, step: str, *, files: int | None = None, size_bytes: int | None = None) -> None:
+    def begin(
+        self,
+        step: str,
+        *,
+        files: int | None = None,
+        size_bytes: int | None = None,
+        positions: int | None = None,
+    ) -> None:
         """Replace the bars by those of a new step."""
         for row in self._rows.values():
             self._bars.remove_task(row)
-        totals = {"files": files, "size_bytes": size_bytes}
-        if files is None and size_bytes is None:  # a step without a count still shows its name
+        totals = {"files": files, "size_bytes": size_bytes, "positions": positions}
+        if all(
+            total is None for total in totals.values()
+        ):  # a step without a count still shows its name
             self._rows = {"files": self._bars.add_task(printable(step), total=None, unit="")}
             return
         self._rows = {}
@@ -120,9 +144,10 @@ class BarProgress:
                 task = next(task for task in self._bars.tasks if task.id == self._rows[unit])
                 self._bars.update(task.id, total=(task.total or 0) + more)
 
-    def advance(self, *, files: int = 0, size_bytes: int = 0) -> None:
+    def advance(self, *, files: int = 0, size_bytes: int = 0, positions: int = 0) -> None:
         """Fill the bars."""
-        for unit, done in (("files", files), ("size_bytes", size_bytes)):
+        counts = (("files", files), ("size_bytes", size_bytes), ("positions", positions))
+        for unit, done in counts:
             if done and unit in self._rows:
                 self._bars.advance(self._rows[unit], done)
 
@@ -152,4 +177,8 @@ def _amounts(task: Task) -> str:
         total = "" if task.total is None else f" of {format_size(int(task.total))}"
         speed = f", {format_size(int(task.speed))}/s" if task.speed else ""
         return f"{format_size(int(task.completed))}{total}{speed}"
+    if unit == "positions":
+        total = "" if task.total is None else f" of {task.total:,.0f}"
+        speed = f", {task.speed:,.0f}/s" if task.speed else ""
+        return f"{task.completed:,.0f}{total} positions{speed}"
     return ""

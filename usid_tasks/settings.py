@@ -190,6 +190,27 @@ class ClaimSettings(Section):
         return self
 
 
+class ProcessSettings(Section):
+    """Running tools over Main datasets, and where their results go."""
+
+    memory: Annotated[Size, Field(ge=1)] = 1024**3
+    workers: Workers = 2
+    results_root: Path | None = None
+    writable_roots: tuple[Path, ...] = ()
+
+
+class SiteSettings(Section):
+    """What this machine keeps for itself."""
+
+    state_dir: Path | None = None
+
+
+class CatalogSettings(Section):
+    """The index of the receipts."""
+
+    url: str | None = None
+
+
 class PrefectSettings(Section):
     """Running as a Prefect flow."""
 
@@ -216,6 +237,9 @@ with warnings.catch_warnings():
         convert: ConvertSettings = ConvertSettings()
         validate: ValidateSettings = ValidateSettings()  # type: ignore[assignment]
         claims: ClaimSettings = ClaimSettings()
+        process: ProcessSettings = ProcessSettings()
+        site: SiteSettings = SiteSettings()
+        catalog: CatalogSettings = CatalogSettings()
         prefect: PrefectSettings = PrefectSettings()
 
         @classmethod

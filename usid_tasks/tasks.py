@@ -20,6 +20,7 @@ from usid_tasks.errors import UsidError
 from usid_tasks.ingest import FileRecord
 from usid_tasks.model import Finding
 from usid_tasks.printable import printable
+from usid_tasks.process.many import Order
 from usid_tasks.progress import Progress
 from usid_tasks.rechunk import RechunkResult, rechunk_store
 from usid_tasks.settings import Settings
@@ -138,3 +139,18 @@ def rechunk_one(
         progress=progress,
         engine=engine,
     )
+
+
+@task(name="process file", task_run_name="{file}", cache_policy=NO_CACHE, persist_result=False)
+def process_one(file: Path, root: Path | None, order: Order) -> State[Any]:
+    """Run a tool over one file, and fail where it failed or was refused.
+
+    Returns
+    -------
+    State
+        Its data is :class:`~usid_tasks.process.many.Processed`, also where it is Failed.
+    """
+    done = order.process(file, root)
+    if done.is_failure:
+        return Failed(message=printable(done.told)[:_LENGTH], data=done)
+    return Completed(message=f"{len(done.results)} results groups", data=done)

@@ -201,7 +201,7 @@ def validate_paths(
         filtered((), settings.validate.select, settings.validate.ignore)
     ignore = DEFAULT_IGNORE if settings is None else settings.ingest.ignore
     failures: list[UsidError] = []
-    found = [file for path in paths for file in _files(Path(path), ignore, failures)]
+    found = [file for path in paths for file in files_at(Path(path), ignore, failures)]
     files = list(dict.fromkeys(found))
     progress.begin("validating", files=len(files))
     with closing(_answers(files, settings)) as answers:
@@ -245,7 +245,7 @@ def _answers(
             yield answer
 
 
-def _files(path: Path, ignore: Sequence[str], failures: list[UsidError]) -> list[Path]:
+def files_at(path: Path, ignore: Sequence[str], failures: list[UsidError]) -> list[Path]:
     """Return the file itself, or the HDF5 files in a folder in the order of their names.
 
     Folders that cannot be searched are added to ``failures``.

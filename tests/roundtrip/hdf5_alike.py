@@ -216,6 +216,8 @@ def _values(file: h5py.File, held: Any, kind: h5t.TypeID, space: h5s.SpaceID) ->
         cells = np.zeros(shape, f"V{kind.get_size()}")
         if cells.size:
             _read(held, cells, kind)
+        if _is_whole(kind):
+            return cells.tobytes()
         return [_plain(cell.tobytes(), kind) for cell in cells.ravel()]
     cells = np.zeros(shape, kind.dtype)
     if cells.size:
@@ -239,6 +241,13 @@ def _has_pointers(kind: h5t.TypeID) -> bool:
     if isinstance(kind, h5t.TypeArrayID):
         return _has_pointers(kind.get_super())
     return isinstance(kind, (h5t.TypeVlenID, h5t.TypeReferenceID))
+
+
+def _is_whole(kind: h5t.TypeID) -> bool:
+    """Return whether every byte of a number is part of its value."""
+    if isinstance(kind, h5t.TypeFloatID):
+        return bool(kind.get_precision() == 8 * kind.get_size())
+    return isinstance(kind, h5t.TypeIntegerID)
 
 
 def _plain(raw: bytes, kind: h5t.TypeID) -> Any:

@@ -212,6 +212,25 @@ def test_too_little_space_is_refused_before(
     assert not (tmp_path / "back.h5").exists()
 
 
+@pytest.mark.parametrize(("free", "is_enough"), [(1_600_000, True), (1_000_000, False)])
+def test_a_compressed_source_needs_no_more_space_than_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, is_enough: bool
+) -> None:
+    """Of 4 MB of zeros, no more than a MiB of slack and what the source took is asked for."""
+    data = np.zeros((480, 2000), "f4")
+    store = made_store(tmp_path, n=2000, data=data, chunks=(48, 2000), compression="gzip")
+    monkeypatch.setattr(usid, "free_bytes", lambda _: free)
+    if is_enough:
+        assert_told(
+            tmp_path / "scan.h5",
+            write_usid(store, tmp_path / "back.h5", settings=small_settings()),
+        )
+        assert (tmp_path / "back.h5").stat().st_size < 200_000
+    else:
+        with pytest.raises(RefusedError, match="free, expected"):
+            write_usid(store, tmp_path / "back.h5", settings=small_settings())
+
+
 LIMITED = """
 import resource, sys
 sys.path[:0] = sys.argv[4:]
@@ -228,10 +247,20 @@ except UsidError as error:
 """
 
 
+WAYS: list[dict[str, object]] = [
+    {}, {"chunks": (64, 50)}, {"chunks": (8, 50), "compression": "lzf"},
+]  # fmt: skip
+LIMITS = [40_000, 4096, 90_000]
+
+
 @pytest.mark.parametrize(
-    "how", [{}, {"chunks": (64, 50)}, {"chunks": (8, 50), "compression": "lzf"}]
+    ("limit", "how"),
+    [
+        pytest.param(limit, how, marks=() if row == column else pytest.mark.slow)
+        for row, limit in enumerate(LIMITS)
+        for column, how in enumerate(WAYS)
+    ],
 )
-@pytest.mark.parametrize("limit", [4096, 40_000, 90_000])
 def test_a_disk_that_takes_no_more_leaves_nothing(
     tmp_path: Path, how: dict[str, object], limit: int
 ) -> None:

@@ -19,7 +19,7 @@ def harvest(folder: Path, tests: list[Path]) -> list[str]:
     told = folder / "harvested"
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "harvest",
-        "-n", "2", *map(str, tests),
+        "-n", "2", "--timeout", "0", *map(str, tests),  # the run as a whole has its own
     ]  # fmt: skip
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(

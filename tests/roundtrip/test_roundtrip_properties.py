@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import index_tables as it
 import numpy as np
+import pytest
 from coming_back import assert_told, there_and_back
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -25,11 +26,12 @@ from usid_tasks.settings import Settings
 from usid_tasks.stores.usid import write_usid
 
 quick = settings(
-    max_examples=60, deadline=None, database=None,
+    max_examples=8, deadline=None, database=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
-many = settings(quick, max_examples=300)
+many = settings(quick, max_examples=100)
+thorough = settings(quick, max_examples=200)
 
 NUMBERS = ["?", "i1", ">i2", "u4", "<i8", "u8", "f2", ">f4", "f8", "c8", ">c16"]
 COMPOUNDS: list[Any] = [
@@ -82,9 +84,7 @@ def storage(draw: st.DrawFn, shape: tuple[int, int]) -> dict[str, Any]:
     return {"chunks": chunks, "compression": compression, "filters": filters}
 
 
-@quick
-@given(st.data())
-def test_any_order_type_and_storage_comes_back(data: st.DataObject) -> None:
+def any_file_comes_back(data: st.DataObject) -> None:
     position = data.draw(sides("XYZ", is_position=True))
     spectroscopic = data.draw(sides("ABC", is_position=False))
     shape = (len(position.indices), len(spectroscopic.indices))
@@ -104,6 +104,20 @@ def test_any_order_type_and_storage_comes_back(data: st.DataObject) -> None:
             store, place / "two.zarr", intent=intent, settings=small_settings(chunk="64 B")
         )
         assert_told(path, write_usid(other.store, place / "back/two.h5", settings=Settings()))
+
+
+@quick
+@given(st.data())
+def test_any_order_type_and_storage_comes_back(data: st.DataObject) -> None:
+    any_file_comes_back(data)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@thorough
+@given(st.data())
+def test_any_order_type_and_storage_comes_back_more(data: st.DataObject) -> None:
+    any_file_comes_back(data)
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -148,9 +162,7 @@ VALUES = st.one_of(
 )
 
 
-@quick
-@given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=3))
-def test_any_attributes_come_back(on_group: dict[str, Any], on_main: dict[str, Any]) -> None:
+def attributes_come_back(on_group: dict[str, Any], on_main: dict[str, Any]) -> None:
     table = it.grid({"Y": 2, "X": 3})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.h5"
@@ -166,8 +178,20 @@ def test_any_attributes_come_back(on_group: dict[str, Any], on_main: dict[str, A
 
 
 @quick
-@given(st.dictionaries(NAMES.filter(lambda n: "/" not in n and n != "."), VALUES, max_size=5))
-def test_any_datasets_come_back(datasets: dict[str, Any]) -> None:
+@given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=3))
+def test_any_attributes_come_back(on_group: dict[str, Any], on_main: dict[str, Any]) -> None:
+    attributes_come_back(on_group, on_main)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@thorough
+@given(st.dictionaries(NAMES, VALUES, max_size=6), st.dictionaries(NAMES, VALUES, max_size=3))
+def test_any_attributes_come_back_more(on_group: dict[str, Any], on_main: dict[str, Any]) -> None:
+    attributes_come_back(on_group, on_main)
+
+
+def datasets_come_back(datasets: dict[str, Any]) -> None:
     table = it.grid({"Y": 2, "X": 3})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scan.h5"
@@ -178,6 +202,20 @@ def test_any_datasets_come_back(datasets: dict[str, Any]) -> None:
                 group[name] = value
         made = there_and_back(path, Path(folder))
         assert made.differences == ()
+
+
+@quick
+@given(st.dictionaries(NAMES.filter(lambda n: "/" not in n and n != "."), VALUES, max_size=5))
+def test_any_datasets_come_back(datasets: dict[str, Any]) -> None:
+    datasets_come_back(datasets)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@thorough
+@given(st.dictionaries(NAMES.filter(lambda n: "/" not in n and n != "."), VALUES, max_size=5))
+def test_any_datasets_come_back_more(datasets: dict[str, Any]) -> None:
+    datasets_come_back(datasets)
 
 
 @many

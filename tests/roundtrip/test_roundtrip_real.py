@@ -41,7 +41,7 @@ def test_real_files_come_back(real: Path, tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("intent", ["spectra", "images"])
+@pytest.mark.parametrize("intent", [pytest.param("spectra", marks=pytest.mark.slow), "images"])
 def test_real_files_come_back_from_rechunked_stores(
     real: Path, tmp_path: Path, intent: str
 ) -> None:
@@ -52,8 +52,9 @@ def test_real_files_come_back_from_rechunked_stores(
     assert_told(real, made)
 
 
-def test_the_same_store_makes_the_same_bytes(real: Path, tmp_path: Path) -> None:
-    store = convert_file(real, tmp_path / "one.zarr", settings=Settings()).store
+@pytest.mark.parametrize("name", ["SingFreqPFM_0003.h5", "sparse_sampling.h5"])
+def test_the_same_store_makes_the_same_bytes(name: str, shared_data: Path, tmp_path: Path) -> None:
+    store = convert_file(shared_data / name, tmp_path / "one.zarr", settings=Settings()).store
     made = [
         write_usid(store, tmp_path / name, settings=Settings()).out for name in ("a.h5", "b.h5")
     ]

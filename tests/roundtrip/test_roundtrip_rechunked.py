@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,9 +40,19 @@ STORAGE = {
 }
 
 
-@pytest.mark.parametrize("intent", ["spectra", "images", "Y=5,X=7,Bias=11"])
-@pytest.mark.parametrize("storage", STORAGE)
-@pytest.mark.parametrize("order", ORDERS)
+INTENTS = ["spectra", "images", "Y=5,X=7,Bias=11"]
+EVERY = list(itertools.product(ORDERS, STORAGE, INTENTS))
+MIXED = [
+    (order, list(STORAGE)[k % len(STORAGE)], INTENTS[k % len(INTENTS)])
+    for k, order in enumerate([*ORDERS, *ORDERS][:12])
+]
+"""Every order, and every storage with every intent."""
+
+
+@pytest.mark.parametrize(
+    ("order", "storage", "intent"),
+    [pytest.param(*case, marks=() if case in MIXED else pytest.mark.slow) for case in EVERY],
+)
 def test_rechunked_stores_come_back(tmp_path: Path, order: str, storage: str, intent: str) -> None:
     table = ORDERS[order]()
     how = dict(STORAGE[storage])
@@ -137,9 +148,13 @@ def test_a_damaged_store_is_told_and_makes_no_file(tmp_path: Path) -> None:
     assert not list((tmp_path / ".usid/back").glob("*/*"))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [1, 5])
 def test_the_number_of_workers_makes_no_difference(tmp_path: Path, workers: int) -> None:
-    path = large(tmp_path, chunks=(100, 100), compression="gzip")
+    data = np.random.default_rng(3).standard_normal((32 * 32, 512), dtype="f4")
+    path = write_file(
+        tmp_path / "scan.h5", raster(32, 32), line("Bias", np.linspace(-1, 1, 512)),
+        data=data, chunks=(100, 100), compression="gzip",
+    )  # fmt: skip
     settings = load_settings(env={}, overrides={"convert": {"threads": workers}})
     there_and_back(path, tmp_path, settings=settings)
 

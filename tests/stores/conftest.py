@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 
 from usid_tasks.convert import ConvertResult, convert_file
 from usid_tasks.settings import Settings
+
+FOLDERS = ("rosetta", "validation", "writing")
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in FOLDERS]
 
 
 @pytest.fixture

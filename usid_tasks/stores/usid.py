@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from usid_tasks.settings import Settings, load_settings
 from usid_tasks.settle import lock_state
 from usid_tasks.sizes import format_size
 from usid_tasks.speeds import free_bytes
+from usid_tasks.stores.registry import Written
 
 _BEGUN = "back"
 """Folder below ``.usid`` in which files are made."""
@@ -53,6 +54,39 @@ class UsidResult:
             "mains": list(self.mains),
             "differences": [difference.to_json() for difference in self.differences],
         }
+
+
+def write(
+    source: Path,
+    dest: Path,
+    *,
+    datasets: Sequence[str],
+    settings: Settings,
+    overwrite: bool,
+    progress: Progress,
+) -> Written:
+    """Make the h5USID file of a store; see :class:`usid_tasks.stores.registry.Store`.
+
+    Raises
+    ------
+    RefusedError
+        If ``datasets`` are named, too: the file is made whole.
+    """
+    if datasets:
+        raise RefusedError(
+            source, "a store becomes one file with all that it holds", "Leave out --dataset."
+        )
+    made = write_usid(source, dest, settings=settings, overwrite=overwrite, progress=progress)
+    return Written(
+        format="usid",
+        source=made.store,
+        source_kind="store",
+        path=made.out,
+        size_bytes=made.size_bytes,
+        datasets=made.mains,
+        verified="structure, attributes and the digest of every array",
+        told=tuple(str(difference) for difference in made.differences),
+    )
 
 
 def write_usid(
@@ -112,7 +146,7 @@ def write_usid(
         ) as claim,
         _begun(place) as path,
     ):  # fmt: skip
-        _refuse_space(place, size)
+        _refuse_space(place, _needed_bytes(source, objects, size))
         progress.begin("restoring", size_bytes=size)
         means = Means(
             settings.convert.threads,
@@ -164,12 +198,31 @@ def _refuse_place(place: Path, store: Path, *, overwrite: bool) -> None:
 
 def _size_of(source: SourceStore) -> int:
     """Return the bytes of all arrays, before they are encoded."""
-    size = 0
-    for path in source.receipt.arrays:
-        if not source.is_text(path):
-            array = source.array(path)
-            size += array.dtype.itemsize * math.prod(array.shape)
-    return size
+    return sum(_bytes_of(source, path) for path in source.receipt.arrays)
+
+
+def _bytes_of(source: SourceStore, path: str) -> int:
+    """Return the bytes of the numbers of an array."""
+    if source.is_text(path):
+        return 0
+    array = source.array(path)
+    return array.dtype.itemsize * math.prod(array.shape)
+
+
+def _needed_bytes(source: SourceStore, objects: dict[str, StoredObject], size: int) -> int:
+    """Return what the file may take: the values, or less where the source's filters made it less.
+
+    The source is held by its size, and a tenth, as other libraries compress differently; what it
+    took from other files comes on top.
+    """
+    elsewhere = sum(
+        _bytes_of(source, path)
+        for one in objects.values()
+        if one.is_dataset and one.attrs["usid_storage"]["layout"] in ("virtual", "external")
+        for path in one.arrays
+    )
+    told = source.receipt.source.size
+    return min(size, told + told // 10 + elsewhere)
 
 
 def _refuse_space(place: Path, size: int) -> None:
