@@ -1,4 +1,4 @@
-"""``python -m benchmarks convert|rechunk|scan|read|write``: measure, print, write RESULTS.md.
+"""``python -m benchmarks COMMAND``: measure, print, and write a section of RESULTS.md.
 
 Exit status: 0, 1 where an outcome is wrong, 2 where nothing could be measured.
 """
@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import convert as converting
+from benchmarks import process as processing
 from benchmarks import read as reading
 from benchmarks import rechunk as rechunking
 from benchmarks import scan as scanning
@@ -143,6 +144,25 @@ def write(
 ) -> None:
     """Write a Main dataset, against a single writer through h5py."""
     _bench(writing.run, folder, size, repeats, seed, is_written=not no_write)
+
+
+@app.command()
+def process(
+    *,
+    spectra: Annotated[
+        int, typer.Option(min=4, metavar="N", help="Spectra of each noise level that are fitted.")
+    ] = 4096,
+    folder: Folder = None,
+    size: Size = "4GiB",
+    repeats: Repeats = 2,
+    seed: Seed = 1,
+    no_write: NoWrite = False,
+) -> None:
+    """Run tools: fits against a loop of SciPy's, svd in little memory, two workers and one."""
+    _bench(
+        lambda bench: processing.run(bench, n_spectra=spectra),
+        folder, size, repeats, seed, is_written=not no_write,
+    )  # fmt: skip
 
 
 def _size(option: str, text: str) -> int:

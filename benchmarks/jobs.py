@@ -260,6 +260,28 @@ def read_array(array: str, readings: dict[str, list[list[list[int]]]]) -> Work:
     return work
 
 
+def process(
+    source: str, dest: str, tool: str, params: dict[str, Any], scheduler: str, workers: int,
+    memory: str,
+) -> Work:  # fmt: skip
+    """Prepare a tool over the Main dataset of a file, on a number of threads or processes."""
+    from usid_tasks.engines import open_engine
+    from usid_tasks.process import process_file
+    from usid_tasks.settings import load_settings
+
+    settings = load_settings(overrides={"process": {"memory": memory, "workers": workers}})
+    out = Path(dest).with_suffix(".h5")
+
+    def work() -> Told:
+        with open_engine(scheduler, workers=workers) as engine:
+            began = time.perf_counter()
+            (done,) = process_file(source, tool, params, out=out, settings=settings, engine=engine)
+            seconds = time.perf_counter() - began
+        return {"seconds": seconds, "outcome": done.outcome.value, "group": done.group}
+
+    return work
+
+
 def main() -> None:
     """Do the job that the command line names, and write what is to be told of it."""
     name, arguments, report = sys.argv[1:]

@@ -17,8 +17,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 _HEAD = """# Results
 
-Written by `python -m benchmarks convert|rechunk|scan|read|write`, a section each. What stands between \
-the marks of a section is replaced when its command is run; what is written beside them stays.
+Written by `python -m benchmarks convert|rechunk|scan|read|write|process`, a section each. What \
+stands between the marks of a section is replaced when its command is run; what is written beside \
+them stays.
 
 Times are medians, the fastest and the slowest run beside them. Everyone is run in turn, each time \
 in a fresh process, with the sources in the page cache, and nothing looks at a process that is \

@@ -182,8 +182,8 @@ def test_prefect_is_at_the_rim(parsed):
 
 def test_h5py_is_where_files_are_read_or_samples_written(parsed):
     assert importers(parsed, "h5py") <= {
-        "attributes", "back/", "direct", "extras", "hdf5_types", "proof", "readback", "rosetta/",
-        "samples/", "source", "storage", "usid", "writing/",
+        "attributes", "back/", "direct", "extras", "hdf5_types", "process/", "proof", "provenance/",
+        "readback", "rosetta/", "samples/", "source", "storage", "stores/", "usid", "writing/",
     }  # fmt: skip
 
 

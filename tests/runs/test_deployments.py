@@ -17,6 +17,7 @@ from servers import Server, clean_environment, prefect_server, running
 
 from flows.convert import convert
 from flows.ingest import ingest
+from flows.process import process
 from flows.rechunk import rechunk
 from flows.validate import validate
 
@@ -37,10 +38,13 @@ def test_the_file_names_no_machine_and_its_schedule_is_inactive():
     assert str(CLONE) not in text
     flows = {"flows.ingest.ingest": ingest, "flows.validate.validate": validate}
     flows |= {"flows.convert.convert": convert, "flows.rechunk.rechunk": rechunk}
+    flows |= {"flows.process.process": process}
     deployed = {
         f"{flows[one['entrypoint']].name}/{one['name']}": one for one in told["deployments"]
     }
-    assert set(deployed) == {"ingest/lab", "validate/lab", "convert/one", "rechunk/one"}
+    assert set(deployed) == {
+        "ingest/lab", "validate/lab", "convert/one", "rechunk/one", "process/one"
+    }  # fmt: skip
     (schedule,) = deployed["ingest/lab"]["schedules"]
     assert schedule["cron"]
     assert schedule["active"] is False
@@ -131,3 +135,6 @@ def test_the_other_deployments_run(deployed, sound, tmp_path):
     params = {"file": str(sound / "sound.h5"), "dest": str(store)}
     assert run_deployment(prefect, "convert/one", **params).returncode == 0
     assert (store / "zarr.json").is_file()
+    params = {"sources": [str(sound / "sound.h5")], "tool": "svd", "out": str(tmp_path / "r.h5")}
+    assert run_deployment(prefect, "process/one", **params).returncode == 0
+    assert (tmp_path / "r.h5").is_file()

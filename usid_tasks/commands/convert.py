@@ -79,7 +79,7 @@ def convert(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Convert one h5USID file to one Zarr store, or to another format.
+    """Convert one file to a Zarr store, or to another format.
 
     What is written is read back and compared with the source before it is at DEST; for folders
     use `usid ingest`. Options not given are those of the configuration; one that means nothing to

@@ -12,7 +12,6 @@ from usid_tasks.commands.options import WELL, WRONG, AsJson, Config, echo_json, 
 
 if TYPE_CHECKING:
     from usid_tasks.process.many import Processed
-    from usid_tasks.process.trying import Trial
     from usid_tasks.settings import Settings
 
 
@@ -81,7 +80,7 @@ def process(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Run a tool over Main datasets, and write what it finds as a results group.
+    """Run a tool over Main datasets and keep its results.
 
     Results are Main datasets in a group NAME-Tool_000, with all that is needed to repeat the run.
     They go into a file of their own; SOURCE is only read, but for --in-place. What was computed
@@ -189,26 +188,6 @@ def _try(
     if as_json:
         echo_json([trial.to_json() for trial in trials])
         return
-    echo_lines(line for trial in trials for line in _trial_lines(trial))
+    from usid_tasks.process.showing import trial_lines
 
-
-def _trial_lines(trial: Trial) -> Iterator[str]:
-    """Yield what came of a few positions, and what all of them would take."""
-    import numpy as np
-
-    from usid_tasks.printable import printable
-    from usid_tasks.sizes import format_size
-
-    yield printable(trial.dataset)
-    rows = ", ".join(map(str, trial.rows))
-    for name, array in trial.arrays.items():
-        shown = np.array2string(array, threshold=12, edgeitems=3, precision=6, max_line_width=88)
-        yield f"  {printable(name)}  {array.dtype}, {' x '.join(map(str, array.shape))}"
-        yield from (f"    {printable(line)}" for line in shown.splitlines())
-    yield f"  tried     positions {rows} of {trial.n_positions:,}"
-    yield (
-        f"  all       about {trial.seconds:,.1f} s, {trial.positions_per_second:,.0f} positions/s"
-        + (f" in {trial.passes} passes" if trial.passes > 1 else "")
-    )
-    yield f"  memory    {format_size(trial.memory_bytes)}"
-    yield f"  results   {format_size(trial.results_bytes)}"
+    echo_lines(line for trial in trials for line in trial_lines(trial))

@@ -32,7 +32,9 @@ def provenance(
         typer.Option(metavar="OUT.json", help="Write the chain as W3C PROV-JSON, too."),
     ] = None,
 ) -> None:
-    """Show the chain from results back to their raw file, and verify it.
+    """Show where results come from, and verify it.
+
+    The chain goes from results back to their raw file.
 
     Every dataset is read again. A link is verified; or moved: found elsewhere, and verified; or
     changed: what differs is told; or missing; or unknown: nothing was recorded to verify it by.

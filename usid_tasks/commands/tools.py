@@ -21,7 +21,7 @@ def tools(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the tools that `usid process` runs, with their parameters.
+    """List what `usid process` can run, with parameters.
 
     Tools come from installed packages; one that is broken is told and hides no other. With NAME:
     also what exactly is computed.
