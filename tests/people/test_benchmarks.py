@@ -547,6 +547,16 @@ def test_rechunk(tmp_path):
     assert "failed" not in done.stdout
 
 
+@pytest.mark.slow
+def test_process(tmp_path):
+    small = ("--size", "4MiB", "--spectra", "16", "--repeats", "1")
+    done = run_bench(tmp_path, "process", *small)
+    assert done.returncode == 0, done.stderr
+    assert "sho_fit / a loop of scipy.optimize.least_squares" in done.stdout
+    for kind in ("threads", "processes"):
+        assert f"│ usid process, 2 {kind} " in done.stdout
+
+
 def main(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     with pytest.raises(SystemExit) as leaving:

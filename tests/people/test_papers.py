@@ -28,6 +28,10 @@ PAPERS = (
     "docs/codecs.md",
     "docs/rosettasciio.md",
     "docs/writing.md",
+    "docs/tools.md",
+    "docs/formats.md",
+    "docs/provenance.md",
+    "docs/roundtrip.md",
 )
 SOMEWHERE = "/home/you"
 ROOT = Path(__file__).resolve().parents[2]

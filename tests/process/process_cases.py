@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import oracle
-from usid_files import MAIN, Side, line, write_file
+from usid_files import MAIN, Side, write_file
 
 from usid_tasks.settings import ProcessSettings, Settings
 from usid_tasks.tools import Dim, MainHeader, find_tool
@@ -134,6 +134,3 @@ def contents(file: Path) -> dict[str, Any]:
 
         opened.visititems(visit)
     return told
-
-
-__all__ = ["FREQUENCIES", "GROUP", "MAIN", "SOURCES", "line"]

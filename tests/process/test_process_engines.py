@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,21 @@ def processes():
 @pytest.mark.parametrize("tool", list(CASES))
 def test_processes_make_the_bits_of_threads(tmp_path, processes, tool):
     assert ran(tmp_path / "a", tool) == ran(tmp_path / "b", tool, processes)
+
+
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+@pytest.mark.slow
+def test_processes_use_freed_memory_again(tmp_path, processes):
+    path = source(tmp_path / "scan.h5", "raster", "c8", (200, 400))
+    faults = []
+    for _ in range(2):
+        before = sum(processes.client.run(page_faults).values())
+        process_file(path, "sho_fit", {}, settings=small(), engine=processes, override=True)
+        faults.append(sum(processes.client.run(page_faults).values()) - before)
+    assert faults[1] < 40_000
 
 
 @pytest.mark.slow

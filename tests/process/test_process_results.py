@@ -5,7 +5,21 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from process_cases import GROUP, MAIN, SOURCES, contents, expected, read_back, small, source
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from process_cases import (
+    GROUP,
+    MAIN,
+    SOURCES,
+    band,
+    contents,
+    cycles,
+    expected,
+    raster,
+    read_back,
+    small,
+    source,
+)
 
 from usid_tasks.process import ProcessOutcome, process_file
 from usid_tasks.usid import read_usid
@@ -102,12 +116,12 @@ def test_workers_change_no_bit(tmp_path, tool):
     made = []
     for workers in (1, 2, 3):
         path = source(
-            tmp_path / str(workers) / "scan.h5" if False else _in(tmp_path, workers),
+            _in(tmp_path, workers),
             "snake",
             "c8" if tool == "sho_fit" else "f4",
             (9, 11),
         )
-        done = ran(path, tool, TOOLS[tool], settings=small(workers=workers, memory=_memory(tool)))
+        done = ran(path, tool, TOOLS[tool], settings=small(workers=workers))
         assert done.outcome is ProcessOutcome.COMPUTED, done.reason
         made.append(contents(done.file))
     assert made[0] == made[1] == made[2]
@@ -117,10 +131,6 @@ def _in(folder, number):
     inner = folder / str(number)
     inner.mkdir()
     return inner / "scan.h5"
-
-
-def _memory(tool):
-    return "256 MiB"
 
 
 def test_the_tables_of_unchanged_dimensions_are_those_of_the_source(path):
@@ -141,7 +151,6 @@ def test_the_tables_of_unchanged_dimensions_are_those_of_the_source(path):
 
 
 def test_components_of_a_compound_are_named_or_refused(path):
-    from process_cases import cycles, raster
     from usid_files import Side, write_file
 
     data = np.zeros((35, 26), [("re", "f4"), ("im", "f4")])
@@ -160,7 +169,6 @@ def test_components_of_a_compound_are_named_or_refused(path):
 
 
 def test_every_main_dataset_gets_a_group_of_its_own(path):
-    from process_cases import band, cycles, raster
     from usid_files import Side, channel, write_main
 
     with h5py.File(path, "w") as file:
@@ -209,3 +217,64 @@ def test_the_group_has_what_pyusid_writes(path):
         assert {"algorithm", "timestamp", "machine_id", "platform", "pyUSID_version"} <= told.keys()
         assert group["completed_positions"].dtype == np.uint8
         assert group["completed_positions"][()].tolist() == [1] * 35
+
+
+def test_a_main_dataset_that_is_not_sound_is_refused_and_others_go_on(path):
+    from usid_files import Side, channel, write_main
+
+    with h5py.File(path, "w") as file:
+        for number in range(2):
+            made = write_main(
+                channel(file, channel=number), "Raw_Data", position=Side(raster(5, 7), ["X", "Y"]),
+                spectroscopic=cycles(), data=band(35, "f4", number),
+            )  # fmt: skip
+        del made.attrs["Position_Indices"]
+    sound, broken = process_file(path, "reduce", {"dims": ["Frequency"]}, settings=small())
+    assert sound.outcome is ProcessOutcome.COMPUTED
+    assert (broken.outcome, broken.dataset) == (ProcessOutcome.REFUSED, made_path(1))
+    assert "R2" in broken.reason
+
+
+def made_path(number):
+    return f"/Measurement_000/Channel_{number:03d}/Raw_Data"
+
+
+@pytest.mark.parametrize("tool", ["background", "reduce"])
+def test_a_main_dataset_without_positions(path, tool):
+    from usid_files import Side, write_file
+
+    nowhere = Side(np.zeros((0, 2), int), ["X", "Y"])
+    write_file(path, nowhere, cycles(), data=band(0, "f4"))
+    params = {"dim": "Frequency"} if tool == "background" else {"dims": ["X", "Y"]}
+    done = ran(path, tool, params)
+    assert done.outcome is ProcessOutcome.COMPUTED
+    with h5py.File(done.file) as made:
+        (values,) = (made[done.group][name][()] for name in ("Corrected", "Mean")
+                     if name in made[done.group])  # fmt: skip
+    assert values.shape == ((0, 26) if tool == "background" else (1, 26))
+    assert np.isnan(values).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_order_of_rows_and_columns(tmp_path_factory, data):
+    """Shuffled rows, shuffled columns, any sizes and types: the bits are those of memory."""
+    from usid_files import Side, write_file
+
+    path = tmp_path_factory.mktemp("any") / "scan.h5"
+    n_x, n_y = (data.draw(st.integers(1, 4), label) for label in "xy")
+    n_f, n_c = data.draw(st.integers(2, 5), "f"), data.draw(st.integers(1, 3), "c")
+    dtype = data.draw(st.sampled_from(["f4", "f8", "i2", ">f4", "c8"]), "dtype")
+    rows, steps = raster(n_x, n_y), raster(n_f, n_c)
+    rows = rows[data.draw(st.permutations(range(len(rows))), "rows")]
+    steps = steps[data.draw(st.permutations(range(len(steps))), "columns")]
+    position = Side(rows, ["X", "Y"])
+    values = np.random.default_rng(len(rows)).normal(size=(len(rows), len(steps))) * 100
+    write_file(path, position, Side(steps, ["Frequency", "Cycle"]), data=values.astype(dtype))
+    for tool, params in (("background", {"dim": "Frequency"}), ("reduce", {"dims": ["Frequency"]})):
+        done = ran(path, tool, params)
+        assert done.outcome is ProcessOutcome.COMPUTED, done.reason
+        found, wanted = read_back(done.file, done.group), expected(path, tool, params)
+        for name, array in wanted.items():
+            assert found[name].dtype == array.dtype
+            assert np.array_equal(found[name].reshape(array.shape), array)

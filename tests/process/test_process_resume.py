@@ -181,6 +181,34 @@ def test_killed_between_publishing_and_clearing_up_it_is_found(tmp_path, monkeyp
     assert not list(tmp_path.glob(".usid/process/*"))
 
 
+def test_what_is_left_of_a_source_that_is_no_more_is_removed(tmp_path, monkeypatch):
+    path = source(tmp_path / "scan.h5", "snake", "f8", (9, 11))
+    killed(monkeypatch, path, "background", Completed, "mark", 3)
+    killed(monkeypatch, path, "svd", States, "save", 1)
+    other = source(tmp_path / "other.h5", "snake", "f8", (9, 12))
+    killed(monkeypatch, other, "svd", States, "save", 1)
+    with h5py.File(path, "r+") as file:
+        file["Measurement_000/Channel_000/Raw_Data"][...] = 1
+    assert len(list(tmp_path.glob(".usid/process/*"))) == 3
+    done = run(path, "background")
+    assert (done.outcome, done.n_done) == (ProcessOutcome.COMPUTED, 99)
+    (left,) = tmp_path.glob(".usid/process/*")
+    assert run(other, "svd").outcome is ProcessOutcome.RESUMED
+    assert not left.exists()
+
+
+def test_equal_sources_side_by_side_have_places_of_their_own(tmp_path, monkeypatch):
+    paths = [source(tmp_path / name, "snake", "f8", (9, 11)) for name in ("a.h5", "b.h5")]
+    for path in paths:
+        killed(monkeypatch, path, "background", Completed, "mark", 3)
+    assert len(list(tmp_path.glob(".usid/process/*"))) == 2
+    for path in paths:
+        done = run(path, "background")
+        assert (done.outcome, done.file.name) == (
+            ProcessOutcome.RESUMED, f"{path.name}.results.h5"
+        )  # fmt: skip
+
+
 def test_a_partial_file_can_be_read_at_any_moment(tmp_path, monkeypatch):
     path = source(tmp_path / "scan.h5", "snake", "f8", (9, 11))
     killed(monkeypatch, path, "background", Completed, "mark", 3)
@@ -273,3 +301,61 @@ def test_killed_twenty_times_the_file_is_the_same(tmp_path, tool):
     assert contents(results) == contents(whole / "scan.h5.results.h5")
     assert not list(disturbed.glob(".usid/process/*"))
     assert not list(disturbed.glob(".usid/writing/*"))
+
+
+FATAL = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+from pathlib import Path
+from process_cases import small
+from usid_tasks.process import process_file, publishing
+from usid_tasks.writing import replacing
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+owner, name = {"rename": (replacing.os, "rename")}.get(sys.argv[2], (publishing, sys.argv[2]))
+plain = getattr(owner, name)
+
+def call(*given, **more):
+    is_ours = name != "rename" or str(given[1]).endswith("scan.h5")
+    if is_ours and sys.argv[4] == "before":
+        die()
+    made = plain(*given, **more)
+    if is_ours:
+        die()
+    return made
+
+setattr(owner, name, call)
+path = Path(sys.argv[1])
+settings = small(writable_roots=(path.parent,))
+process_file(path, "background", {"dim": "Frequency"}, in_place=True, settings=settings)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "step", ["copy_file", "_copy_in", "_write_record", "_compare", "check_former", "rename"]
+)
+def test_killed_while_publishing_in_place(tmp_path, step, when):
+    """At every step the source is there whole: as it was, or with all of the results."""
+    path = source(tmp_path / "scan.h5", "snake", "f8", (9, 11))
+    before = path.read_bytes()
+    process = subprocess.run(
+        [sys.executable, "-c", FATAL, str(path), step, str(Path(__file__).parent), when],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}, check=False,
+    )  # fmt: skip
+    assert process.returncode == -signal.SIGKILL
+    is_published = (step, when) == ("rename", "after")
+    assert (path.read_bytes() == before) is not is_published
+    settings = small(writable_roots=(tmp_path,))
+    (done,) = process_file(
+        path, "background", {"dim": "Frequency"}, in_place=True, settings=settings
+    )
+    wanted = ProcessOutcome.FOUND if is_published else ProcessOutcome.RESUMED
+    assert (done.outcome, done.n_done) == (wanted, 0)
+    assert done.group.endswith("Raw_Data-background_000")
+    assert not list(tmp_path.glob(".usid/process/*"))
+    left = {file.name for file in tmp_path.glob(".usid/writing/*/*")}
+    assert left <= {"lock"}  # the next writer takes it over

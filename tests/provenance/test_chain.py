@@ -194,6 +194,8 @@ def test_only_the_group_asked_for_is_followed(scan, results):
         chain(results, "/none")
     with pytest.raises(RefusedError, match="no such file"):
         chain(scan.with_name("none.h5"))
+    with pytest.raises(RefusedError, match="no such folder"):
+        chain(results, search=[scan.with_name("none")])
 
 
 def test_a_lost_record_is_taken_from_the_receipt_and_told(results):
@@ -228,6 +230,13 @@ def test_what_pyusid_recorded_is_followed_but_not_verified(scan, tmp_path):
     assert moved[1].detail[1] == f"recorded as {scan}"
     (place.parent / "scan.h5").unlink()
     assert states(chain(place)) == [UNKNOWN, MISSING]
+
+
+def test_a_source_recorded_on_windows_is_found_beside(scan, tmp_path):
+    place = as_pyusid(scan.with_name("results.h5"), scan, source_file_path=r"C:\data\afm 3\scan.h5")
+    assert [(link.file, link.state) for link in chain(place)] == [
+        (str(place), UNKNOWN), (str(scan), UNKNOWN)
+    ]  # fmt: skip
 
 
 def test_groups_of_pyusid_in_the_source_are_followed(scan):

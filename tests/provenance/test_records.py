@@ -263,7 +263,6 @@ def test_pyusid_finds_and_reads_what_was_recorded(scan):
             assert hdf_utils.check_for_old(main, "reduce", new_parms=parameters) == [found]
             assert hdf_utils.get_source_dataset(found).name == MAIN
             made = pyUSID.USIDataset(found["Mean"])
-            np.testing.assert_array_equal(
-                np.squeeze(made.get_n_dim_form()).ravel(), found["Mean"][:, 0]
-            )
+            x_by_y = np.squeeze(made.get_n_dim_form())
+            np.testing.assert_array_equal(x_by_y.T.ravel(), found["Mean"][:, 0])
             assert f"{GROUP}/Mean" in [one.name for one in hdf_utils.get_all_main(file)]

@@ -61,13 +61,17 @@ class Catalog:
     def at(cls, url: str) -> Self:
         """Return the catalogue at a URL; errors are those of :meth:`open`."""
         database = open_database(url)
-        with telling(database.where):
-            bring_up(database)
+        try:
+            with telling(database.where):
+                bring_up(database)
+        except BaseException:
+            database.close()
+            raise
         return cls(database)
 
     def close(self) -> None:
         """Let all connections go."""
-        self.database.engine.dispose()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self

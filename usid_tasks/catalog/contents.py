@@ -66,8 +66,11 @@ class StoreContents:
         """Return the documents of a store, None where it is not there or is damaged."""
         try:
             root = json.loads((store / "zarr.json").read_bytes())
-            inside = root["consolidated_metadata"]["metadata"]
-            return cls(store, {"": root, **{path.strip("/"): one for path, one in inside.items()}})
+            inside = root["consolidated_metadata"]["metadata"].items()
+            documents = {"": root, **{path.strip("/"): one for path, one in inside}}
+            if not all(isinstance(one, dict) for one in documents.values()):
+                raise TypeError("a document is no object")
+            return cls(store, documents)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -155,7 +158,7 @@ class StoreContents:
                 return None, None
             values = np.empty(shape, dtype)
             array.read(tuple(slice(0, n) for n in shape), values, Scratch(array.chunk_bytes))
-        except (UsidError, OSError, ValueError, TypeError, KeyError) as error:
+        except (UsidError, OSError, LookupError, ValueError, TypeError) as error:
             LOG.warning("%s: no range of its values (%s); see `usid verify`", folder, error)
             return None, None
         finite = values[np.isfinite(values)]
@@ -189,7 +192,7 @@ class StoreContents:
             if document.get("node_type") == "array" and _role(document) == "main":
                 try:
                     found.add(str(open_array(self.store / path, document).codec))
-                except (UsidError, ValueError, TypeError, KeyError):
+                except (UsidError, LookupError, ValueError, TypeError, AttributeError):
                     found.add("unknown")
         return ", ".join(sorted(found))
 

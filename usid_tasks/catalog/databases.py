@@ -38,6 +38,10 @@ class Database:
     engine: Engine
     where: str
 
+    def close(self) -> None:
+        """Let all connections go."""
+        self.engine.dispose()
+
 
 def catalog_url(settings: Settings) -> str:
     """Return the URL of the catalogue that the settings name."""
@@ -205,5 +209,9 @@ def _postgresql(url: URL) -> Database:
 
 
 def _checked(database: Database) -> Database:
-    with telling(database.where), database.engine.connect():
-        return database
+    try:
+        with telling(database.where), database.engine.connect():
+            return database
+    except BaseException:
+        database.close()
+        raise

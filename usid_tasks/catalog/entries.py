@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from usid_tasks.catalog.contents import (
@@ -15,9 +16,11 @@ from usid_tasks.catalog.contents import (
 )
 from usid_tasks.durable import CONTROL
 from usid_tasks.errors import UsidError
-from usid_tasks.model import JSON, Finding
+from usid_tasks.model import JSON, Finding, Outcome
 from usid_tasks.places import RECEIPT_SUFFIX, STORE_SUFFIX, receipt_path, store_path, unusable_name
 from usid_tasks.receipts import MainRecord, Receipt, read_receipt
+
+LOG = logging.getLogger("usid_tasks")
 
 GONE, QUARANTINED, UNREADABLE = "gone", "quarantined", "unreadable receipt"
 """States that are no outcome of a run."""
@@ -86,20 +89,25 @@ def read_entry(dest: Path, key: str) -> SourceEntry | None:
     if receipt is None:
         return None
     store = store_path(dest, key)
-    contents = StoreContents.read(store) if receipt.has_store else None
-    outputs = [_output(store, receipt, contents)] if receipt.has_store else []
     state, reason, since = _state(receipt)
+    described = _described(store, receipt) if receipt.has_store else _Described()
+    attempt = _attempt(receipt)
+    findings = (*receipt.findings, *(attempt.findings if attempt else ()))
+    former = receipt.extra.get(FORMER_PATHS)
     return SourceEntry(
         key=key,
         receipt=receipt,
         state=state,
         reason=reason,
         since=since,
-        former_paths=tuple(map(str, receipt.extra.get(FORMER_PATHS) or ())),
-        findings=tuple(dict.fromkeys((*receipt.findings, *_findings_of_attempt(receipt)))),
-        mains=_mains(receipt, contents),
-        attributes=_attributes(receipt, contents),
-        outputs=(*outputs, *_superseded(dest, key)),
+        former_paths=tuple(map(str, former if isinstance(former, list) else ())),
+        findings=tuple(dict.fromkeys(findings)),
+        mains=tuple(
+            MainEntry(record=record, coordinates=described.coordinates.get(record.path, ()))
+            for record in receipt.mains
+        ),
+        attributes=described.attributes,
+        outputs=(*described.outputs, *_superseded(dest, key)),
     )
 
 
@@ -118,6 +126,25 @@ def keys_in(dest: Path) -> Iterator[str]:
                     yield key
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What a store's documents tell; ``coordinates`` by the HDF5 path of the Main dataset."""
+
+    coordinates: Mapping[str, tuple[CoordinateEntry, ...]] = field(default_factory=dict)
+    attributes: tuple[AttributeEntry, ...] = ()
+    outputs: tuple[OutputEntry, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt that came to nothing after the store was made."""
+
+    outcome: str
+    reason: str
+    since: str
+    findings: tuple[Finding, ...]
+
+
 def _state(receipt: Receipt) -> tuple[str, str, str | None]:
     """Return what came of a source last, why, and since when where the receipt tells it."""
     for state, name in ((GONE, GONE_SINCE), (QUARANTINED, QUARANTINED_SINCE)):
@@ -125,60 +152,60 @@ def _state(receipt: Receipt) -> tuple[str, str, str | None]:
         if since:
             return state, str(receipt.extra.get(f"{state}_reason") or receipt.reason), str(since)
     attempt = _attempt(receipt)
-    if attempt:
-        since = attempt.get("extra", {}).get("deferred_since") or attempt.get("finished")
-        return str(attempt["outcome"]), str(attempt.get("reason", "")), str(since)
+    if attempt is not None:
+        return attempt.outcome, attempt.reason, attempt.since
     since = receipt.extra.get("deferred_since")
     return receipt.outcome.value, receipt.reason, str(since) if since else None
 
 
-def _attempt(receipt: Receipt) -> Mapping[str, JSON]:
-    """Return the attempt that came to nothing after the store was made, while it is the last."""
-    attempt = receipt.extra.get("last_attempt")
-    if not isinstance(attempt, dict) or "outcome" not in attempt:
-        return {}
-    examined = str(receipt.extra.get("examined") or "")
-    return {} if examined > str(attempt.get("finished", "")) else attempt
-
-
-def _findings_of_attempt(receipt: Receipt) -> Iterator[Finding]:
-    for told in _attempt(receipt).get("findings") or ():
-        yield Finding.from_json(told)
-
-
-def _mains(receipt: Receipt, contents: StoreContents | None) -> tuple[MainEntry, ...]:
-    groups = contents.mains() if contents is not None else {}
-    return tuple(
-        MainEntry(
-            record=record,
-            coordinates=contents.coordinates(groups[record.path])
-            if contents is not None and record.path in groups
-            else (),
+def _attempt(receipt: Receipt) -> _Attempt | None:
+    """Return the attempt after the store was made, as long as it is the last thing known."""
+    told: JSON = receipt.extra.get("last_attempt")
+    try:
+        finished = str(told["finished"])
+        if str(receipt.extra.get("examined") or "") > finished:
+            return None
+        return _Attempt(
+            Outcome(told["outcome"]).value,
+            str(told["reason"]),
+            str(told["extra"].get("deferred_since") or finished),
+            tuple(Finding.from_json(one) for one in told["findings"]),
         )
-        for record in receipt.mains
-    )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # none, or none that this program wrote
 
 
-def _attributes(receipt: Receipt, contents: StoreContents | None) -> tuple[AttributeEntry, ...]:
+def _described(store: Path, receipt: Receipt) -> _Described:
+    """Return what a store tells of itself; less where its documents are damaged."""
+    contents = StoreContents.read(store)
     if contents is None:
-        return ()
-    groups = contents.mains()
-    found: dict[tuple[str, str], AttributeEntry] = {}
-    for record in receipt.mains:
-        if record.path in groups:
-            for entry in contents.attributes(groups[record.path], record.path):
-                found.setdefault((entry.path, entry.name), entry)
-    return tuple(found.values())
+        return _Described(outputs=(_output(store, receipt, ""),))
+    try:
+        groups = contents.mains()
+        there = {main.path: groups[main.path] for main in receipt.mains if main.path in groups}
+        attributes = {
+            (one.path, one.name): one
+            for path, group in there.items()
+            for one in contents.attributes(group, path)
+        }
+        return _Described(
+            {path: contents.coordinates(group) for path, group in there.items()},
+            tuple(attributes.values()),
+            (_output(store, receipt, contents.codecs()),),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        LOG.warning("%s: its metadata is damaged (%r); see `usid verify`", store, error)
+        return _Described(outputs=(_output(store, receipt, ""),))
 
 
 def _output(
-    store: Path, receipt: Receipt, contents: StoreContents | None, *, is_superseded: bool = False
+    store: Path, receipt: Receipt, codec: str, *, is_superseded: bool = False
 ) -> OutputEntry:
     return OutputEntry(
         path=str(store),
         kind="zarr, rechunked" if "rechunked_from" in receipt.extra else "zarr",
         size=size_on_disk(store),
-        codec=contents.codecs() if contents is not None else "",
+        codec=codec,
         layout_version=receipt.layout_version,
         is_superseded=is_superseded,
         made=receipt.finished,
@@ -202,4 +229,6 @@ def _superseded(dest: Path, key: str) -> Iterator[OutputEntry]:
             continue  # `usid verify` tells; there is nothing to be said of it here
         if receipt is not None and receipt.has_store:
             store = folder / (name + STORE_SUFFIX)
-            yield _output(store, receipt, StoreContents.read(store), is_superseded=True)
+            contents = StoreContents.read(store)
+            codec = contents.codecs() if contents is not None else ""
+            yield _output(store, receipt, codec, is_superseded=True)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, literal, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from usid_tasks.catalog.conditions import conditions, main_conditions
@@ -23,11 +23,14 @@ from usid_tasks.catalog.tables import (
 from usid_tasks.catalog.terms import FIELDS, Term
 from usid_tasks.errors import RefusedError
 from usid_tasks.model import JSON
+from usid_tasks.places import RECEIPT_SUFFIX, STORE_SUFFIX
 
 Record = dict[str, JSON]
 
 _PAGE = 500
 """Sources that are read at once, with all that belongs to them."""
+
+_SHORTEST_DIGEST = 16
 
 _HIDDEN = ("id", "identity", "words", "looks", "folded", "source_id", "number", "main_number")
 _SHOWN = [column for column in Source.__table__.columns if column.name not in ("words", "looks")]
@@ -49,49 +52,43 @@ def search(connection: Connection, terms: Sequence[Term], *, limit: int | None) 
         .limit(limit)
     )
     ids = list(connection.scalars(chosen))
-    fitting = main_conditions(terms)
-    for at in range(0, len(ids), _PAGE):
-        yield from _full(connection, ids[at : at + _PAGE], fitting)
+    yield from _in_pages(connection, ids, main_conditions(terms))
 
 
 def every(connection: Connection) -> Iterator[Record]:
     """Yield every source with all that belongs to it, by destination and key."""
     ids = list(connection.scalars(select(Source.id).order_by(Source.dest, Source.key)))
-    for at in range(0, len(ids), _PAGE):
-        yield from _full(connection, ids[at : at + _PAGE], [])
+    yield from _in_pages(connection, ids)
 
 
 def named(connection: Connection, name: str) -> Iterator[Record]:
-    """Yield the sources of a name: a digest, a key, a former one, the path of a store, of a source.
+    """Yield the sources of a name: a digest, a path or a former one, of a source or a store.
 
     The end of a path does where it begins after a ``/``; so do 16 characters of a digest and more.
     """
     plain = name.strip("/")
-    suffixes = [plain, *(plain.removesuffix(one) for one in (".receipt.json", ".zarr"))]
-    places = or_(
-        *(
-            or_(column == one, column.endswith(f"/{one}", autoescape=True))
-            for one in dict.fromkeys(suffixes)
-            if one
-            for column in (Source.key, Source.dest + "/" + Source.key)
-        )
-    )
-    digests = []
+    chosen = select(Source.dest, Source.key, Source.id, Source.former_paths)
+    has_words = Source.words.contains(plain.casefold(), autoescape=True)
+    former = [row for row in connection.execute(chosen.where(has_words)) if plain in row[3]]
+    direct = connection.execute(chosen.where(or_(*_named(name, plain))))
+    ids = {(row[0], row[1]): row[2] for row in (*former, *direct)}
+    yield from _in_pages(connection, [ids[place] for place in sorted(ids)])
+
+
+def _named(name: str, plain: str) -> Iterator[ColumnElement[bool]]:
+    """Yield what may hold of a source that is called so."""
+    for end in {plain.removesuffix(suffix) for suffix in ("", RECEIPT_SUFFIX, STORE_SUFFIX)}:
+        yield Source.key == end
+        yield (Source.dest + "/" + Source.key).endswith(f"/{end}", autoescape=True)
+    if name.startswith("/"):  # a source's path ends in its key
+        ends_at = literal(len(name) + 1) - func.length(Source.key) - 1
+        yield func.substr(name, ends_at, func.length(Source.key) + 1) == "/" + Source.key
     hexadecimal = name.rpartition(":")[2]
-    if len(hexadecimal) >= 16:
-        begins = Source.digest.contains(f":{hexadecimal}", autoescape=True)
-        digests = [Source.digest == name, begins]
+    if len(hexadecimal) >= _SHORTEST_DIGEST:
+        yield Source.digest == name
+        yield Source.digest.contains(f":{hexadecimal}", autoescape=True)
     stores = select(Output.source_id).where(Output.path == name.rstrip("/"))
-    former = Source.words.contains(plain.casefold(), autoescape=True)
-    found = connection.execute(
-        select(Source.id, Source.key, Source.former_paths)
-        .where(or_(places, *digests, Source.id.in_(stores), former))
-        .order_by(Source.dest, Source.key)
-    ).all()
-    direct = set(connection.scalars(select(Source.id).where(or_(places, *digests))))
-    direct |= set(connection.scalars(stores))
-    ids = [row.id for row in found if row.id in direct or plain in row.former_paths]
-    yield from _full(connection, ids, [])
+    yield Source.id.in_(stores)
 
 
 def counts(connection: Connection) -> Mapping[str, int]:
@@ -147,6 +144,13 @@ def runs(connection: Connection) -> list[Record]:
             told["counts"][state] = n
             told["started"] = min(told["started"], started)
     return sorted(found.values(), key=lambda one: (one["started"], one["run"]), reverse=True)
+
+
+def _in_pages(
+    connection: Connection, ids: Sequence[int], fitting: Sequence[ColumnElement[bool]] = ()
+) -> Iterator[Record]:
+    for at in range(0, len(ids), _PAGE):
+        yield from _full(connection, ids[at : at + _PAGE], fitting)
 
 
 def _full(connection: Connection, ids: Sequence[int], fitting: Sequence[Any]) -> Iterator[Record]:

@@ -175,6 +175,8 @@ def _receipt_columns(entry: SourceEntry) -> Row:
 def _words(entry: SourceEntry) -> str:
     """Return all that a search by words looks through, case folded, each text once."""
     texts: list[JSON] = [entry.key, entry.state, entry.reason, *entry.former_paths]
+    if entry.receipt is not None:
+        texts.append(entry.receipt.extra.get("source_path"))  # of `usid convert`
     for main in entry.mains:
         record = main.record
         texts += [record.path, record.quantity, record.units, record.dtype, record.reason]

@@ -11,8 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -24,7 +23,17 @@ from usid_tasks.durable import CONTROL, fsync_folder, make_folders, write_file, 
 from usid_tasks.errors import UsidError
 from usid_tasks.tools import State
 
-_NOTE = "state.json"
+_NOTE = "run.json"
+_STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a partial file is of: a path, an HDF5 path, and the fingerprint of what is there."""
+
+    source: str
+    dataset: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -35,16 +44,22 @@ class Workplace:
 
     @classmethod
     def of(cls, target: Path, key: str) -> Workplace:
-        """Return the folder for a results file and a key."""
-        return cls(target.parent / CONTROL / "process" / key)
+        """Return the folder for a results file and a key; equal sources may lie side by side."""
+        name = blake3(f"{target.name}/{key}".encode("utf-8", "surrogateescape")).hexdigest(20)
+        return cls(target.parent / CONTROL / "process" / name)
+
+    @property
+    def claim_key(self) -> str:
+        """By what the work is claimed."""
+        return f"process/{self.folder.name}"
 
     @property
     def file(self) -> Path:
         """The partial results."""
         return self.folder / "results.h5"
 
-    def begin(self, make: Callable[[Path], None]) -> None:
-        """Make the partial file, unless it is there whole.
+    def begin(self, make: Callable[[Path], None], origin: Origin) -> None:
+        """Make the partial file, unless it is there whole; ``origin`` is what it is of.
 
         Raises
         ------
@@ -54,6 +69,7 @@ class Workplace:
         make_folders(self.folder)
         if self.file.exists():
             return
+        write_file(self.folder / _NOTE, json.dumps(asdict(origin)).encode())
         made = self.folder / "new.h5"
         make(made)
         with writing(made):
@@ -61,12 +77,22 @@ class Workplace:
             os.rename(made, self.file)  # noqa: PTH104 - as everywhere in this project
             fsync_folder(self.folder)
 
+    def stale(self, origin: Origin) -> list[Workplace]:
+        """Return the places beside it that are of the same Main dataset as it was once."""
+        found = []
+        for file in self.folder.parent.glob(f"*/{_NOTE}"):
+            try:
+                told = Origin(**json.loads(file.read_bytes()))
+            except (FileNotFoundError, TypeError, ValueError):
+                continue
+            is_same = (told.source, told.dataset) == (origin.source, origin.dataset)
+            if is_same and told.fingerprint != origin.fingerprint:
+                found.append(Workplace(file.parent))
+        return found
+
     def remove(self) -> None:
-        """Remove the folder, and those above it that are empty."""
+        """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in (self.folder.parent, self.folder.parent.parent):
-            with suppress(OSError):  # others are at work there
-                folder.rmdir()
 
 
 def _sync(file: Path) -> None:
@@ -146,7 +172,7 @@ class States:
             "n_blocks": saved.n_blocks,
             "digests": digests,
         }
-        write_file(self._folder / _NOTE, json.dumps(told).encode())
+        write_file(self._folder / _STATE, json.dumps(told).encode())
         for file in self._folder.glob("*.npz"):
             if file.stem not in digests.values():
                 file.unlink()
@@ -154,7 +180,7 @@ class States:
     def load(self) -> Saved | None:
         """Return what was saved; None where there is nothing, or nothing whole of this plan."""
         try:
-            told = json.loads((self._folder / _NOTE).read_bytes())
+            told = json.loads((self._folder / _STATE).read_bytes())
             if told["plan"] != self._plan:
                 return None
             found = {name: self._read(digest) for name, digest in told["digests"].items()}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any, Protocol
 
 from usid_tasks.engines import DaskEngine
 from usid_tasks.process.steps import Block, Step, do_step
 from usid_tasks.tools import State
 from usid_tasks.workers import Engine
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MMAP_BYTES = 2**25  # the most that glibc takes
 
 Result = tuple[Block, State | None]
 
@@ -117,12 +122,31 @@ class DaskPool:
         held = self._client.scatter(step, broadcast=True, hash=False)
 
         def submit(block: Block) -> Any:
-            return self._client.submit(do_step, held, block, pure=False, retries=2)
+            return self._client.submit(do_remotely, held, block, pure=False, retries=2)
 
         try:
             yield submit
         finally:
             self._client.cancel(left())
+
+
+def do_remotely(step: Step, block: Block) -> State | None:
+    """Do a step on a block in a worker process of Dask."""
+    keep_freed_memory()
+    return do_step(step, block)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again, as glibc does by itself where nobody tells it.
+
+    Dask has its workers give all of it back at once. Each array of a tool is then made of new
+    pages, which takes as long as the work.
+    """
+    with suppress(OSError, AttributeError):  # another libc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _MMAP_BYTES)
 
 
 @contextmanager

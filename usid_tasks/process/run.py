@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,15 @@ from typing import Any, Literal
 from usid_tasks.claims import Claim
 from usid_tasks.convert import convert_file
 from usid_tasks.durable import make_folders
-from usid_tasks.errors import FileBusyError, NoMainDatasetError, RefusedError, UsidError
+from usid_tasks.errors import (
+    ClaimedError,
+    FileBusyError,
+    NoMainDatasetError,
+    RefusedError,
+    UsidError,
+)
 from usid_tasks.file_digests import looks_of
+from usid_tasks.model import Severity
 from usid_tasks.process.blocks import plan_blocks
 from usid_tasks.process.headers import subject_of
 from usid_tasks.process.layout import layout_of
@@ -36,7 +43,7 @@ from usid_tasks.receipts import utc_now
 from usid_tasks.settings import Settings, load_settings
 from usid_tasks.settle import lock_state
 from usid_tasks.tools import find_tool
-from usid_tasks.usid import read_usid
+from usid_tasks.usid import UsidFile, read_usid
 from usid_tasks.workers import Engine
 
 Format = Literal["usid", "zarr"]
@@ -138,14 +145,18 @@ def process_file(
         what = "results go into the source itself"
         raise RefusedError(path, what, "Leave out --format zarr, or --in-place.")
     refuse_read_only(target)
-    results = [_process_main(request, name) for name in _chosen(path, dataset)]
+    chosen, refused = _chosen(path, dataset)
+    results = [_process_main(request, name) for name in chosen] + refused
     if format == "zarr":
         results = _as_store(request, results)
     return results
 
 
-def _chosen(source: Path, dataset: str | None) -> list[str]:
-    """Return the Main datasets to work on: one, or all but those that are results."""
+def _chosen(source: Path, dataset: str | None) -> tuple[list[str], list[ProcessResult]]:
+    """Return the Main datasets to work on, and those that are refused because they are not sound.
+
+    They are the one that is named, or all but those that are results.
+    """
     lock = lock_state(source)
     if lock.is_busy:
         raise FileBusyError(source, lock.value, "Try again when the writer is done.")
@@ -156,13 +167,25 @@ def _chosen(source: Path, dataset: str | None) -> list[str]:
             for path in found.record.groups
             if path != "/" and describe_group(found.record, path) is not None
         )
-        return [path for path in found.mains if not path.startswith(results)] or list(found.mains)
+        raw = [path for path in found.mains if not path.startswith(results)]
+        broken = [path for path in found.broken if not path.startswith(results)]
+        return raw or list(found.mains), [_unsound(source, found, path) for path in broken]
     name = None if dataset is None else "/" + dataset.strip("/")
     if name in found.mains:
-        return [name]
+        return [name], []
     known = ", ".join(found.mains) or "none"
     what = f"has no sound Main dataset{'' if name is None else f' {name}'}; it has {known}"
     raise NoMainDatasetError(source, what, "See `usid validate`, or name another dataset.")
+
+
+def _unsound(source: Path, found: UsidFile, path: str) -> ProcessResult:
+    errors = (
+        f"{each.id}: {each.found}"
+        for each in found.findings
+        if each.path == path and each.severity is Severity.ERROR
+    )
+    reason = f"{path}: is no sound Main dataset ({next(errors, 'a rule refuses it')})"
+    return ProcessResult(source=source, dataset=path, outcome=ProcessOutcome.REFUSED, reason=reason)
 
 
 def _process_main(request: Request, dataset: str) -> ProcessResult:
@@ -192,8 +215,10 @@ def _process_main(request: Request, dataset: str) -> ProcessResult:
     )  # fmt: skip
     work = Work(request, subject, job, layout, plan, marks, key, looks)
     make_folders(request.target.parent)
-    with _claimed(request, key) as held:
-        done = _carry_out(work, told, Workplace.of(request.target, key), held)
+    workplace = Workplace.of(request.target, key)
+    with _claimed(request, workplace) as held:
+        _remove_stale(request, work, workplace)
+        done = _carry_out(work, told, workplace, held)
     return replace(done, seconds=time.monotonic() - started)
 
 
@@ -225,11 +250,11 @@ def _carry_out(
 
 
 @contextmanager
-def _claimed(request: Request, key: str) -> Iterator[Callable[[], None]]:
+def _claimed(request: Request, workplace: Workplace) -> Iterator[Callable[[], None]]:
     """Hold the claim on a work, and give what raises where it is lost or the run has to end."""
     claims = request.settings.claims
     with Claim(
-        request.target.parent, f"process/{request.target.name}/{key}",
+        request.target.parent, workplace.claim_key,
         run_id=f"process-{secrets.token_hex(4)}",
         renew_s=claims.renew_s, dead_after_s=claims.dead_after_s,
     ) as claim:  # fmt: skip
@@ -239,6 +264,13 @@ def _claimed(request: Request, key: str) -> Iterator[Callable[[], None]]:
             claim.check()
 
         yield check
+
+
+def _remove_stale(request: Request, work: Work, workplace: Workplace) -> None:
+    """Remove what killed runs left of the same Main dataset before it was written anew."""
+    for stale in workplace.stale(work.origin):
+        with suppress(ClaimedError), _claimed(request, stale):
+            stale.remove()
 
 
 def _workers(request: Request) -> int:

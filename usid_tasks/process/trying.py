@@ -200,7 +200,7 @@ class _Bench:
     def _recipe(self, job: Job, header: MainHeader) -> Recipe:
         place, layout = Workplace(self.folder), layout_of(self.subject, job)
         if not place.file.exists():
-            place.begin(lambda file: write_partial(file, layout, None))
+            write_partial(place.file, layout, None)
         tables = raw_tables(place.file, layout)
         name, rows = self.tool.name, self.subject.rows
         return Recipe(name, self.params, header, rows, place.file, tables)

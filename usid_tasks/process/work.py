@@ -13,7 +13,7 @@ from usid_tasks.process.blocks import BlockPlan
 from usid_tasks.process.group import completed_offset, raw_tables, write_partial
 from usid_tasks.process.headers import Subject
 from usid_tasks.process.layout import Layout
-from usid_tasks.process.partial import Completed, States, Workplace
+from usid_tasks.process.partial import Completed, Origin, States, Workplace
 from usid_tasks.process.passes import Run, run_staged
 from usid_tasks.process.pools import Pool, open_pool
 from usid_tasks.process.publishing import Finished, changed, publish
@@ -72,6 +72,11 @@ class Work:
     key: str
     looks: tuple[int, int, int, int]
 
+    @property
+    def origin(self) -> Origin:
+        """What its partial file is of."""
+        return Origin(str(self.request.source), self.subject.main.path, self.marks.digest)
+
     def is_source_same(self) -> bool:
         """Return whether the source still is what was read."""
         try:
@@ -103,7 +108,7 @@ class Work:
             Positions that a killed run had done; whether it left anything; what the tool tells.
         """
         source = None if self.request.in_place else self.subject.main
-        workplace.begin(lambda file: write_partial(file, self.layout, source))
+        workplace.begin(lambda file: write_partial(file, self.layout, source), self.origin)
         completed = Completed(
             workplace.file, completed_offset(workplace.file), self.plan.n_positions
         )

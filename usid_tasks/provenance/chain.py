@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,20 +12,16 @@ from usid_tasks.errors import RefusedError, UnreadableDataError, UsidError
 from usid_tasks.file_digests import file_digest
 from usid_tasks.model import JSON
 from usid_tasks.places import RECEIPT_SUFFIX, STORE_SUFFIX
+from usid_tasks.provenance.files import Files, records_in
 from usid_tasks.provenance.finding import places
-from usid_tasks.provenance.fingerprints import Fingerprint, fingerprint
 from usid_tasks.provenance.lookup import ResultsGroup, describe_group
 from usid_tasks.provenance.records import (
     ATTRIBUTE,
     Record,
-    ResultDataset,
     SourceLink,
     stored_record,
 )
-from usid_tasks.provenance.stored import read_receipt, results_of
 from usid_tasks.receipts import read_receipt as read_store_receipt
-from usid_tasks.records import FileRecord
-from usid_tasks.usid import open_hdf5, scan
 from usid_tasks.verify import verify_paths
 
 
@@ -98,11 +93,14 @@ def chain(file: Path | str, path: str | None = None, *, search: Sequence[Path] =
     Raises
     ------
     RefusedError
-        If there is no such file, or no such object in it.
+        If there is no such file, no such object in it, or no such folder to search.
     FileBusyError, NotHDF5Error
         If the file cannot be opened.
     """
     place = Path(os.path.abspath(file))  # noqa: PTH100 - keeps links as given
+    for folder in search:
+        if not folder.is_dir():
+            raise RefusedError(folder, "there is no such folder", "Correct --search.")
     walk = _Walk(tuple(search))
     if place.is_dir():
         return walk.store(place, path)
@@ -123,50 +121,12 @@ def chain(file: Path | str, path: str | None = None, *, search: Sequence[Path] =
     ]  # fmt: skip
 
 
-class _Files:
-    """What was read of files, each once."""
-
-    def __init__(self) -> None:
-        self._records: dict[Path, FileRecord] = {}
-        self._fingerprints: dict[tuple[Path, str], Fingerprint] = {}
-        self._results: dict[tuple[Path, str], tuple[ResultDataset, ...]] = {}
-
-    def record(self, path: Path) -> FileRecord:
-        if path not in self._records:
-            with open_hdf5(path) as file:
-                self._records[path] = scan(file, str(path))
-        return self._records[path]
-
-    def fingerprint(self, path: Path, dataset: str) -> Fingerprint | None:
-        """Return the fingerprint of a Main dataset, None where there is none at that path."""
-        if (path, dataset) not in self._fingerprints:
-            candidate = self.record(path).candidates.get(dataset)
-            if candidate is None:
-                return None
-            self._fingerprints[path, dataset] = fingerprint(candidate)
-        return self._fingerprints[path, dataset]
-
-    def results(self, path: Path, group: str) -> tuple[ResultDataset, ...]:
-        if (path, group) not in self._results:
-            self._results[path, group] = results_of(path, self.record(path), group)
-        return self._results[path, group]
-
-    def group_of(self, path: Path, name: str) -> str | None:
-        """Return the innermost results group that is an object or holds it."""
-        record = self.record(path)
-        while name and name != "/":
-            if name in record.groups and describe_group(record, name) is not None:
-                return name
-            name = name.rpartition("/")[0]
-        return None
-
-
 class _Walk:
     """Follows sources from file to file."""
 
     def __init__(self, search: tuple[Path, ...]) -> None:
         self.search = search
-        self.files = _Files()
+        self.files = Files()
         self._above: list[tuple[Path, str]] = []
 
     def is_results(self, file: Path, group: str) -> bool:
@@ -225,7 +185,7 @@ class _Walk:
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"its record is damaged: {error}")
         try:
-            beside = read_receipt(file).get(group)
+            beside = self.files.receipt(file).get(group)
         except UsidError as error:
             problems.append(error.what)
         if held is not None and beside is not None and held != beside:
@@ -315,7 +275,7 @@ class _Walk:
             raise RefusedError(store, what, "Name an HDF5 file, or a store made by usid-flows.")
         link = self._store_link(store)
         found = [link]
-        records = _records_in(store)
+        records = records_in(store)
         wanted = None if path is None else "/" + path.strip("/")
         for group, record in records.items():
             if wanted is None or wanted == group or wanted.startswith(group + "/"):
@@ -380,18 +340,3 @@ class _Walk:
 
 def _with(link: Link, state: State, *detail: str) -> Link:
     return Link(link.depth, link.file, link.path, state, detail, link.tool, link.record)
-
-
-def _records_in(store: Path) -> dict[str, Record]:
-    """Return the records that the groups of a store hold, by path in the file they came from."""
-    found = {}
-    for document in sorted(store.rglob("zarr.json")):
-        told = json.loads(document.read_text("utf-8"))
-        held = told.get("attributes", {}).get("usid_attrs", {}).get(ATTRIBUTE)
-        if isinstance(held, dict) and isinstance(held.get("value"), str):
-            try:
-                record = Record.from_text(held["value"])
-            except (KeyError, TypeError, ValueError):
-                continue
-            found[record.group] = record
-    return found

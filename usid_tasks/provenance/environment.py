@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-import usid_tasks
+from usid_tasks import __version__
 from usid_tasks.settings import Settings
 
 PACKAGES = ("usid-flows", "h5py", "numpy", "scipy", "dask", "blake3")
@@ -74,18 +74,18 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 @cache
 def code_version() -> str:
     """Return ``git describe`` of the checkout that runs, else the version of the package."""
-    top = Path(usid_tasks.__file__).resolve().parents[1]
+    top = Path(__file__).resolve().parents[2]
     git = shutil.which("git")
     if git is None or not (top / ".git").exists():
-        return usid_tasks.__version__
+        return __version__
     command = [git, "-C", str(top), "describe", "--always", "--dirty", "--tags", "--abbrev=12"]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command, and no shell
             command, capture_output=True, text=True, timeout=_GIT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return usid_tasks.__version__
-    return f"{usid_tasks.__version__}+{done.stdout.strip()}"
+        return __version__
+    return f"{__version__}+{done.stdout.strip()}"
 
 
 def configuration_digest(settings: Settings) -> str:

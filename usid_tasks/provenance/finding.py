@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 
 def places(file: str, beside: Path, search: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
@@ -13,13 +13,15 @@ def places(file: str, beside: Path, search: Sequence[Path]) -> Iterator[tuple[Pa
     Parameters
     ----------
     file
-        Its recorded path, relative to the folder ``beside`` or absolute.
+        Its recorded path, relative to the folder ``beside`` or absolute, of any system.
     beside
         The folder of the results.
     search
         Folders in which it may be, at any depth: looked at last.
     """
     seen: set[tuple[int, int]] = set()
+    if "/" not in file:
+        file = PureWindowsPath(file).as_posix()
     recorded = Path(os.path.normpath(beside / file))
     for path, is_there in _candidates(recorded, beside, search):
         try:
