@@ -17,6 +17,8 @@ from typing import Annotated
 import typer
 
 from usid_tasks import __version__
+from usid_tasks.commands.catalog import HELP as CATALOG_HELP
+from usid_tasks.commands.catalog import catalog
 from usid_tasks.commands.config import show
 from usid_tasks.commands.convert import convert
 from usid_tasks.commands.demo import demo
@@ -73,6 +75,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _config = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(catalog, name="catalog", help=CATALOG_HELP)
 app.add_typer(_config, name="config", help="Show the settings and where each came from.")
 for _command, _example in _EXAMPLES.items():
     _parent = _config if _command is show else app

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,15 @@ def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path):
                 for name in ("journal_mode", "busy_timeout", "foreign_keys")
             }
     assert told == {"journal_mode": "wal", "busy_timeout": 60_000, "foreign_keys": 1}
+
+
+def test_who_will_write_to_sqlite_has_the_right_from_the_beginning(tmp_path):
+    """A reader that becomes a writer half way would be refused, not made to wait."""
+    file = tmp_path / "catalog.sqlite"
+    with Catalog.at(f"sqlite:///{file}") as catalog, writing(catalog.database.engine):
+        other = sqlite3.connect(file, timeout=0, isolation_level=None)
+        with closing(other), pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
 
 
 def test_the_versions_known_are_those_of_the_steps():

@@ -9,10 +9,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from catalog_files import exported, finding_of, keys, main_of, put, receipt_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from usid_files import Side, write_file
 
 from usid_tasks.catalog import catalog as catalog_module
 from usid_tasks.catalog.runs import RunRecord, read_runs, write_run
@@ -52,6 +54,36 @@ def test_main_datasets_have_dims_ranges_and_attributes(catalog, dest):
     assert told["/", "instrument_name"] == ("Cypher S", None)
     assert told["/Measurement_000/", "scan_rate"] == ("0.75", 0.75)
     assert "grid" not in {name for _, name in told}
+
+
+def test_values_that_depend_on_others_and_scattered_points_have_ranges_too(catalog, tmp_path):
+    """A bias that differs from cycle to cycle, at five points of no raster."""
+    points = Side(
+        np.array([[0, 0], [1, 3], [2, 1], [3, 2], [4, 4]]), ["X", "Y"], ["m", "m"],
+        np.array([[0, 0], [1, 3], [2, 1], [3, 2], [4, 4.5]]),
+    )  # fmt: skip
+    loops = Side(
+        np.array([[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1]]), ["Bias", "Cycle"], ["V", ""],
+        np.array([[-1, 0], [0, 0], [1, 0], [-2, 1], [0, 1], [2, 1]]),
+    )  # fmt: skip
+    lab = tmp_path / "scattered"
+    lab.mkdir()
+    write_file(lab / "loops.h5", points, loops)
+    dest = tmp_path / "to"
+    ingest(IngestRequest(sources=[str(lab)], dest=dest, settle_s=0.0), Settings())
+    catalog.rebuild([dest])
+    (found,) = catalog.search(parse_terms(["dim=Bias", "dim=X", "dim=position"]))
+    told = {
+        one["name"]: (one["is_dim"], one["size"], one["units"], one["low"], one["high"])
+        for one in found["mains"][0]["coordinates"]
+    }
+    assert told == {
+        "position": (True, 5, "", None, None),
+        "Cycle": (True, 2, "", 0, 1),
+        "Bias": (True, 3, "V", -2, 2),
+        "X": (False, 5, "m", 0, 4),
+        "Y": (False, 5, "m", 0, 4.5),
+    }
 
 
 def test_outputs_tell_their_size_on_disk_and_codec(catalog, dest):

@@ -114,6 +114,7 @@ def test_every_command_is_listed_with_its_whole_first_line():
             "verify",
             "rules",
             "demo",
+            "catalog",
             "config",
         )
     ]

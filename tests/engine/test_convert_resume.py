@@ -243,7 +243,8 @@ def write(*arguments, **options):
     time.sleep(0.005)
     return plain(*arguments, **options)
 ShardedArray.write = write
-convert_file(sys.argv[1], sys.argv[2], settings=small(chunk="16 KiB", shard_max="64 KiB", memory="32 MiB"))
+settings = small(chunk="16 KiB", shard_max="64 KiB", memory="32 MiB")
+convert_file(sys.argv[1], sys.argv[2], settings=settings)
 """
 
 

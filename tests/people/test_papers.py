@@ -28,8 +28,6 @@ PAPERS = (
     "docs/codecs.md",
     "docs/rosettasciio.md",
     "docs/writing.md",
-    "docs/tools.md",
-    "docs/formats.md",
     "docs/provenance.md",
     "docs/roundtrip.md",
 )

@@ -189,8 +189,14 @@ def test_files_of_every_kind(form: str, name: str, path: Path, tmp_path: Path, h
     check(form, path, tmp_path, hs)
 
 
-@pytest.mark.parametrize("form", OF_SIGNALS)
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        pytest.param(name, form, marks=[pytest.mark.slow] if form == "zspy" and n > 3 else [])
+        for name, n in REAL.items()
+        for form in OF_SIGNALS
+    ],
+)
 def test_real_files(form: str, name: str, shared_data: Path, tmp_path: Path, hs: Any) -> None:
     if not (shared_data / name).exists():
         pytest.skip(f"{name} is not there")
