@@ -89,6 +89,16 @@ def test_former_groups_stay_byte_by_byte(path):
     assert {name: after[name] for name in before} == before
 
 
+def test_a_damaged_record_of_another_group_does_not_matter(path):
+    source(path)
+    first = ran(path)
+    with h5py.File(first.file, "r+") as file:
+        file[first.group].attrs["usid_provenance"] = '{"tool": 3}'
+    done = ran(path, {"dims": ["Cycle"]})
+    assert done.outcome is ProcessOutcome.COMPUTED
+    assert [link.state.value for link in chain(done.file, done.group)] == ["verified"] * 2
+
+
 @pytest.mark.parametrize("changed", [{"ddof": 1}, {"nan": "omit"}, {"statistics": ["std"]}])
 def test_other_parameters_are_another_run(path, changed):
     source(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -206,7 +207,14 @@ class Work:
 
 
 def _write_receipt(target: Path) -> None:
-    """Write beside a file what its results groups hold of the runs that made them."""
-    groups = read_usid(target).record.groups.values()
-    records = [stored_record(group.attributes) for group in groups]
-    write_receipt(target, [record for record in records if record is not None])
+    """Write beside a file what its results groups hold of the runs that made them.
+
+    A damaged record of another group is passed over: `usid provenance` tells it.
+    """
+    records = []
+    for group in read_usid(target).record.groups.values():
+        with suppress(KeyError, TypeError, ValueError):
+            record = stored_record(group.attributes)
+            if record is not None:
+                records.append(record)
+    write_receipt(target, records)
