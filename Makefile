@@ -43,7 +43,7 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest --numprocesses auto $(ARGS)
 
 slow: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+	$(VENV)/bin/python -m pytest -m slow --numprocesses 2 $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

@@ -31,7 +31,7 @@ quick = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 many = settings(quick, max_examples=100)
-thorough = settings(quick, max_examples=200)
+thorough = settings(quick, max_examples=100)
 
 NUMBERS = ["?", "i1", ">i2", "u4", "<i8", "u8", "f2", ">f4", "f8", "c8", ">c16"]
 COMPOUNDS: list[Any] = [
