@@ -87,7 +87,7 @@ BAD_SIGNALS = {
     "metadata that hold themselves": (changed(original_metadata=LOOP), "or it holds itself"),
 }  # fmt: skip
 BAD_OPTIONS = {
-    "unknown": ({"compressio": "gzip"}, "compresion"),
+    "unknown": ({"compressio": "gzip"}, "compressio"),
     "unknown filter": ({"compression": "no-such"}, "compression of the Main dataset"),
     "large chunks": ({"chunks": (1000, 1)}, "chunks"),
     "other type": ({"dtype": "i4"}, "cannot be stored as int32"),
