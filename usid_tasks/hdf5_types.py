@@ -6,8 +6,10 @@ A file has few types and many objects: each type is worked out once, told by its
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from io import BytesIO
 from typing import Any
 
 import h5py
@@ -185,10 +187,18 @@ def mended_runs(values: Any, dtype: np.dtype[Any]) -> Any:
     return values
 
 
-@cache
+_TRYING = threading.Lock()
+
+
 def _takes_runs_as_they_lie() -> bool:
+    with _TRYING:  # a cache alone lets two threads try at once
+        return _tried_runs()
+
+
+@cache
+def _tried_runs() -> bool:
     kind = np.dtype("<i4" if sys.byteorder == "big" else ">i4")
-    with h5py.File("runs", "w", driver="core", backing_store=False) as file:
+    with h5py.File(BytesIO(), "w") as file:  # nameless: none in memory can be in its way
         run = file.create_dataset("run", (), dtype=h5py.vlen_dtype(kind))
         run[()] = np.array([1], kind)
         return int(run[()][0]) != 1

@@ -54,8 +54,8 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, 
     for number in range(8):
         sound(lab / f"scan{number}.h5", start=number + 1)
     undisturbed = start(lab, tmp_path / "undisturbed")
-    assert undisturbed.wait(300) == 0, undisturbed.stderr.read()
-    undisturbed.communicate()
+    out, err = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0, (out + err).decode()
     n_entries = entries(tmp_path / "undisturbed")
     chosen = random.Random(20261122)
     dest = tmp_path / "killed"
@@ -106,7 +106,7 @@ def test_two_runs_at_once_never_work_on_one_source(lab, tmp_path):
     told = []
     for run in runs:
         out, err = run.communicate(timeout=200)
-        assert run.returncode == 0, err.decode()
+        assert run.returncode == 0, (out + err).decode()
         told.append([json.loads(line) for line in out.splitlines()][:-1])
     done = [
         [record["path"] for record in records if record["outcome"] == "done"] for records in told

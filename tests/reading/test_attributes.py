@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,3 +241,27 @@ def test_a_type_is_described_anew_for_everyone(kind: h5t.TypeID) -> None:
     except TypeError:
         dtype = None
     assert stored_type(kind).dtype == dtype
+
+
+def test_threads_that_read_their_first_text_at_once_do_not_disturb_each_other(tmp_path):
+    """As in the first files of an ingest: the trial of h5py was made by both, under one name."""
+    for number in range(2):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as file:
+            file.attrs["quantity"] = "Current"
+    code = (
+        "import sys, threading, h5py\n"
+        "from usid_tasks.attributes import AttributeReader\n"
+        "files = [h5py.File(name, 'r') for name in sys.argv[1:]]\n"
+        "ready, found = threading.Barrier(2), []\n"
+        "def read(file):\n"
+        "    ready.wait()\n"
+        "    found.append(AttributeReader(file, {}).read(file.id)[0])\n"
+        "threads = [threading.Thread(target=read, args=(file,)) for file in files]\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "assert [dict(each.values) for each in found] == [{'quantity': 'Current'}] * 2, found\n"
+    )
+    paths = [str(tmp_path / f"{number}.h5") for number in range(2)]
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", code, *paths], check=True)
