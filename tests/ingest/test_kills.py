@@ -14,6 +14,7 @@ import pytest
 from lab_files import sound
 
 from usid_tasks.model import Outcome
+from usid_tasks.publish import Destination
 from usid_tasks.verify import verify_paths
 
 CODE = "import sys; from usid_tasks.cli import main; main()"
@@ -85,7 +86,8 @@ def test_killed_at_seeded_moments_the_result_is_that_of_an_undisturbed_run(lab, 
     changed.communicate(timeout=300)
     assert digests(dest) == digests(tmp_path / "changed")
     assert_nothing_is_half_done(dest)
-    # a slot killed before it was named is empty, and goes after claims.dead_after_s
+    # a slot of a source that has changed since is nobody's, and goes after claims.dead_after_s
+    Destination(dest, dead_after_s=0).mend(run_id="later")
     assert not any(item.is_file() for item in (dest / ".usid/staging").rglob("*"))
     superseded = list((dest / ".usid/superseded").rglob("*.receipt.json"))
     former = digests(tmp_path / "undisturbed")
